@@ -1,0 +1,61 @@
+# make demo    environment, install, three LeNet-5 on real digits: about a minute of training
+# make test    the suite, under ten minutes on two cores; make test-all adds what is marked slow
+# make bench   ours beside plain Flax, PyTorch and Keras; ROW=name for one row
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-test install-oracles demo test test-slow test-all bench lint format experiments clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+# A stamp per set of packages: installed again only when pyproject.toml changes.
+$(VENV)/.demo: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("jaxdl needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[plots]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	touch $@
+
+$(VENV)/.oracles: pyproject.toml $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev,oracles,bench,import]'
+	touch $@
+
+install: $(VENV)/.demo
+install-test: $(VENV)/.test
+install-oracles: $(VENV)/.oracles
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m experiments.vision.lenet_digits
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+
+test-all: test test-slow
+
+bench: $(VENV)/.oracles
+	$(BIN)/python -m benchmarks $(if $(ROW),--row $(ROW))
+
+experiments: $(VENV)/.demo
+	$(BIN)/python -m experiments
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyrefly check
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis .jax_cache

@@ -1,0 +1,1 @@
+"""Experiments: one file, one claim. `python -m experiments` lists them."""

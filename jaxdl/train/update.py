@@ -1,0 +1,74 @@
+"""The one place where gradients become parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl.train.state import TrainState
+from jaxdl.types import GradFn, Metrics
+
+
+def _learning_rates(opt_state: optax.OptState) -> Metrics:
+    """Every `learning_rate` that a transformation keeps in its state; empty where none does."""
+    found = optax.tree.get_all_with_path(opt_state, "learning_rate")
+    rates = [value for _, value in found if jnp.ndim(value) == 0]
+    if len(rates) == 1:
+        return {"learning_rate": rates[0]}
+    return {f"learning_rate/{i}": rate for i, rate in enumerate(rates)}
+
+
+def make_update(
+    grad_fn: GradFn, tx: optax.GradientTransformation, *, skip_nonfinite: bool = False
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """Returns `update(state, *args) -> (state, metrics)`: one optimizer step on `state.params`.
+
+    theta <- theta + tx(g),  g = grad_fn(theta, model_state, *args, fold_in(key, step))
+
+    With one argument, the batch, the update is a finished step. More arguments travel to `grad_fn` unchanged and are
+    not differentiated, so an opponent's or a teacher's parameters can be among them without `stop_gradient`.
+
+    Args:
+      grad_fn: gradient estimator, such as `backprop(objective)`.
+      tx: any Optax transformation; those that ask for it (line searches, plateau schedules) get `value`, `grad` and
+        `value_fn`.
+      skip_nonfinite: where a gradient is not finite, leave parameters and optimizer as they are and report
+        `skipped` = 1: what dynamic loss scaling needs. Otherwise the values go through, and `fit` stops on them.
+
+    Returns:
+      A pure function. Its metrics are those of `grad_fn` with `loss`, `grad_norm`, `update_norm` (global L2 norms)
+      and, where a transformation keeps one, `learning_rate`; all stay on the device.
+    """
+    tx = optax.with_extra_args_support(tx)
+
+    def update(state: TrainState, *args: Any) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+        (loss, (model_state, metrics)), grads = grad_fn(state.params, state.model_state, *args, key)
+        updates, opt_state = tx.update(
+            grads,
+            state.opt_state,
+            state.params,
+            value=loss,
+            grad=grads,
+            value_fn=lambda params: grad_fn(params, state.model_state, *args, key)[0][0],
+        )
+        params = optax.apply_updates(state.params, updates)
+        grad_norm = optax.tree.norm(grads)
+        report = {"loss": loss, "grad_norm": grad_norm, "update_norm": optax.tree.norm(updates)}
+        if skip_nonfinite:
+            finite = jnp.isfinite(grad_norm)
+            params, opt_state = jax.tree.map(
+                lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state.params, state.opt_state)
+            )
+            zero = jnp.zeros_like(grad_norm)
+            report |= {
+                "grad_norm": jnp.where(finite, grad_norm, zero),
+                "update_norm": jnp.where(finite, report["update_norm"], zero),
+                "skipped": jnp.where(finite, 0.0, 1.0),
+            }
+        state = state.replace(step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state)
+        return state, {**report, **_learning_rates(opt_state), **metrics}
+
+    return update
