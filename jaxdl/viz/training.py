@@ -1,0 +1,147 @@
+"""How a run went: curves over steps, distributions of weights."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxdl import checks
+from jaxdl.viz import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def _split(name: str) -> tuple[str, str]:
+    """'validation/loss' is the curve 'validation' of the panel 'loss'; a bare name is the training curve."""
+    *split, metric = name.rsplit("/", 1)
+    return (split[0] if split else "training"), metric
+
+
+def _best(metric: str, values: np.ndarray) -> int | None:
+    """Where the lowest loss or the highest accuracy is; None for other metrics, whose direction is not
+    known."""
+    if metric not in ("loss", "accuracy") or not np.isfinite(values).any():
+        return None
+    return int(np.nanargmin(values) if metric == "loss" else np.nanargmax(values))
+
+
+def learning_curves(
+    history: Mapping[str, Curve], metrics: Sequence[str] = ("loss", "accuracy"), *, log_loss: bool = False
+) -> "Figure":
+    """Loss and accuracy over training, one panel each, training against validation.
+
+        learning_curves(history)        # what `fit` returns
+
+    Args:
+      history: name to (steps, values). `loss` is a training curve; `validation/loss`, or any other word
+        before the slash, joins its panel.
+      metrics: the panels, in order; those that nothing was logged for are left out.
+      log_loss: draw the loss on a logarithmic axis.
+
+    Returns:
+      A figure with one axes for each metric found. Where there is a held-out curve, its best value is marked.
+
+    Raises:
+      ValueError: no metric was logged, or steps and values differ in length.
+    """
+    found = {metric: [name for name in history if _split(name)[1] == metric] for metric in metrics}
+    found = {metric: names for metric, names in found.items() if names}
+    if not found:
+        raise ValueError(
+            f"history must have one of {', '.join(metrics)}, got {', '.join(history) or 'nothing'}"
+        )
+    figure, axes = canvas.panels(len(found), columns=2, width=4.4, height=3.2)
+    for panel, (metric, names) in zip(axes, found.items()):
+        names.sort(key=lambda name: "/" in name)
+        for name, color in zip(names, canvas.colors()):
+            steps, values = canvas.paired(**{f"steps of {name}": history[name][0], name: history[name][1]})
+            curve = _split(name)[0]
+            best = _best(metric, values) if curve != "training" else None
+            label = curve if best is None else f"{curve}, best {values[best]:.4g}"
+            # Few points are evaluations: show where they are.
+            marker = "o" if len(steps) <= 40 else None
+            panel.plot(steps, values, label=label, color=color, linewidth=1.6, marker=marker, markersize=3.5)
+            if best is not None:
+                panel.plot(steps[best], values[best], "o", color=color, markersize=8, fillstyle="none")
+        canvas.style(panel, title=metric.replace("_", " "), x="step")
+        if metric == "loss" and log_loss:
+            panel.set_yscale("log")
+        if names != [metric]:
+            panel.legend(frameon=False, fontsize=canvas.TICK, labelcolor=canvas.INK)
+    return figure
+
+
+def weight_histograms(params: Any, *, bins: int = 40) -> "Figure":
+    """How the numbers of each parameter array are distributed.
+
+    Args:
+      params: pytree of arrays.
+      bins: bars of each histogram, at least 1.
+
+    Returns:
+      A figure with one axes for each array, titled with its path, shape, mean and standard deviation.
+
+    Raises:
+      ValueError: there is no array, or one holds NaN or infinity (its path is named).
+    """
+    checks.at_least(1, bins=bins)
+    leaves = [
+        (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    ]
+    if not leaves:
+        raise ValueError("params must have at least one array, got none")
+    figure, axes = canvas.panels(len(leaves), columns=4, width=2.5, height=2.0)
+    for panel, (path, leaf) in zip(axes, leaves):
+        values = canvas.host(**{path or "params": leaf})
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{path or 'params'} must be finite, got {np.sum(~np.isfinite(values))} that are not"
+            )
+        panel.hist(values.ravel(), bins=bins, color=canvas.COLORS[0])
+        shape = "×".join(map(str, values.shape)) or "scalar"
+        canvas.style(panel, title=f"{path}\n{shape}", x=f"mean {values.mean():.2g}, s.d. {values.std():.2g}")
+        panel.title.set_fontsize(canvas.TICK)
+        panel.xaxis.label.set_fontsize(canvas.TICK)
+        panel.locator_params(nbins=4)
+    return figure
+
+
+def parameter_vs_loss(values: Any, losses: Any, *, name: str = "parameter") -> "Figure":
+    """The loss along one parameter, its lowest point marked.
+
+    Args:
+      values: of the parameter, in drawing order, [N].
+      losses: the loss at each, [N].
+      name: of the parameter, for the axis.
+
+    Returns:
+      A figure with one axes.
+
+    Raises:
+      ValueError: the lengths differ, or no loss is finite.
+    """
+    values, losses = canvas.paired(values=values, losses=losses)
+    if not np.isfinite(losses).any():
+        raise ValueError("losses must have a finite value, got none")
+    best = int(np.nanargmin(losses))
+    figure, (axes,) = canvas.panels(1, columns=1, width=4.6, height=3.4)
+    axes.plot(values, losses, color=canvas.COLORS[0], linewidth=1.6)
+    axes.plot(values[best], losses[best], "o", color=canvas.COLORS[1], markersize=6)
+    axes.annotate(
+        f"{losses[best]:.4g} at {values[best]:.4g}",
+        (values[best], losses[best]),
+        xytext=(0, -8),
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        fontsize=canvas.TICK,
+        color=canvas.COLORS[1],
+    )
+    axes.margins(y=0.15)
+    canvas.style(axes, title=f"loss along {name}", x=name, y="loss")
+    return figure

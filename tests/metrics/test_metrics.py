@@ -1,0 +1,361 @@
+"""Every metric against scikit-learn, on whole arrays and streamed in ragged, masked batches."""
+
+import inspect
+import pydoc
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import rich.console
+
+from jaxdl import metrics
+
+RNG = np.random.default_rng(0)
+N, K = 203, 6
+LABELS = RNG.choice(K, N, p=[0.3, 0.25, 0.2, 0.15, 0.1, 0.0]).astype(np.int32)  # class 5 does not occur
+LOGITS = (RNG.normal(size=(N, K)) + 1.5 * np.eye(K)[LABELS]).astype(np.float32)
+LOGITS[:, 4] -= 9  # class 4 is never predicted
+LOGITS[:, 5] -= 9  # class 5 neither occurs nor is predicted
+CLASSES = LOGITS.argmax(-1).astype(np.int32)
+TARGETS = (1e4 + 3 * RNG.normal(size=N)).astype(np.float32)  # far from 0: sums of squares would cancel
+ESTIMATES = (TARGETS + RNG.normal(size=N)).astype(np.float32)
+
+
+def softmax(x):
+    e = np.exp(x.astype(np.float64) - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def averaged(name):
+    def oracle(sk, p, y, num_classes, average):
+        score = getattr(sk, name.removesuffix("_score") + "_score")
+        labels = range(num_classes) if average is None else None
+        return score(y, p.argmax(-1), labels=labels, average=average, zero_division=0)
+
+    return oracle
+
+
+def top_k(sk, p, y, k=5):
+    return sk.top_k_accuracy_score(y, p, k=k, labels=range(K))
+
+
+# metric, settings, predictions, labels or targets, scikit-learn's value
+ROWS = {
+    "accuracy": (metrics.accuracy, {}, LOGITS, LABELS, lambda sk, p, y: sk.accuracy_score(y, p.argmax(-1))),
+    "accuracy of classes": (metrics.accuracy, {}, CLASSES, LABELS, lambda sk, p, y: sk.accuracy_score(y, p)),
+    "error_rate": (
+        metrics.error_rate,
+        {},
+        LOGITS,
+        LABELS,
+        lambda sk, p, y: sk.zero_one_loss(y, p.argmax(-1)),
+    ),
+    "top_1": (metrics.top_k_accuracy, {"k": 1}, LOGITS, LABELS, top_k),
+    "top_2": (metrics.top_k_accuracy, {"k": 2}, LOGITS, LABELS, top_k),
+    "top_5": (metrics.top_k_accuracy, {}, LOGITS, LABELS, top_k),
+    "log_loss": (
+        metrics.log_loss,
+        {},
+        LOGITS,
+        LABELS,
+        lambda sk, p, y: sk.log_loss(y, softmax(p), labels=range(K)),
+    ),
+    "confusion_matrix": (
+        metrics.confusion_matrix,
+        {"num_classes": K},
+        LOGITS,
+        LABELS,
+        lambda sk, p, y, num_classes: sk.confusion_matrix(y, p.argmax(-1), labels=range(K)),
+    ),
+    **{
+        f"{name} {average}": (
+            getattr(metrics, name),
+            {"num_classes": K, "average": average},
+            LOGITS,
+            LABELS,
+            averaged(name),
+        )
+        for name in ("precision", "recall", "f1_score")
+        for average in ("macro", "weighted", "micro", None)
+    },
+    "mean_absolute_error": (
+        metrics.mean_absolute_error,
+        {},
+        ESTIMATES,
+        TARGETS,
+        lambda sk, p, y: sk.mean_absolute_error(y, p),
+    ),
+    "root_mean_squared_error": (
+        metrics.root_mean_squared_error,
+        {},
+        ESTIMATES,
+        TARGETS,
+        lambda sk, p, y: sk.root_mean_squared_error(y, p),
+    ),
+    "r2_score": (metrics.r2_score, {}, ESTIMATES, TARGETS, lambda sk, p, y: sk.r2_score(y, p)),
+}
+every_row = pytest.mark.parametrize(
+    ("metric", "settings", "predictions", "labels", "oracle"), ROWS.values(), ids=ROWS
+)
+
+
+@every_row
+def test_equals_scikit_learn_whole_and_in_ragged_masked_batches(
+    metric, settings, predictions, labels, oracle
+):
+    sk = pytest.importorskip("sklearn.metrics")
+    expected = oracle(sk, predictions.astype(np.float64), labels, **settings)
+    np.testing.assert_allclose(metric(predictions, labels, **settings), expected, rtol=2e-5, atol=1e-7)
+
+    bound = metric.bind(**settings)
+    update = jax.jit(bound.update)
+    halves = []
+    for part in (slice(0, 90), slice(90, N)):
+        state = bound.init()
+        p, y = predictions[part], labels[part]
+        for start in range(0, len(y), 32):
+            size = min(32, len(y) - start)
+            # The last batch is padded with what must not count.
+            rows = np.minimum(np.arange(32) + start, len(y) - 1)
+            where = np.arange(32) < size
+            batch_p, batch_y = p[rows], y[rows].copy()
+            batch_y[~where] = -1
+            state = update(state, batch_p, batch_y, where=where)
+        halves.append(state)
+    np.testing.assert_allclose(bound.compute(bound.merge(*halves)), expected, rtol=2e-5, atol=1e-7)
+    np.testing.assert_allclose(jax.jit(bound.compute)(bound.merge(*halves)), expected, rtol=2e-5, atol=1e-7)
+
+
+@every_row
+def test_state_is_arrays_of_fixed_shape_and_init_is_neutral(metric, settings, predictions, labels, oracle):
+    bound = metric.bind(**settings)
+    empty, state = bound.init(), bound.measure(predictions, labels)
+    chex.assert_trees_all_equal_shapes_and_dtypes(empty, state)
+    for merged in (bound.merge(empty, state), bound.merge(state, empty)):
+        chex.assert_trees_all_close(merged, state, rtol=1e-6)
+    chex.assert_trees_all_equal(
+        bound.update(state, predictions, labels, where=np.zeros(N, bool)), bound.merge(state, empty)
+    )
+
+
+def test_public_names_explain_themselves():
+    for name in metrics.__all__:
+        value = getattr(metrics, name)
+        assert callable(value), name
+        assert value.__doc__, name
+        if isinstance(value, metrics.Metric):
+            assert value.__doc__ != metrics.Metric.__doc__
+            assert value.__name__ == name
+            assert value.__doc__.splitlines()[0] in pydoc.render_doc(value)
+            assert not inspect.isclass(value)
+
+
+def test_bound_metrics_are_values():
+    assert metrics.precision.bind(num_classes=3) == metrics.precision.bind(num_classes=3)
+    assert metrics.precision.bind(num_classes=3) != metrics.precision.bind(num_classes=4)
+    rebound = metrics.precision.bind(num_classes=3).bind(average=None)
+    assert repr(rebound) == "metrics.precision.bind(average=None, num_classes=3)"
+    assert hash(rebound) == hash(metrics.precision.bind(average=None, num_classes=3))
+    assert repr(metrics.accuracy) == "metrics.accuracy"
+
+
+def test_one_trace_for_all_batches():
+    chex.clear_trace_counter()
+    update = jax.jit(chex.assert_max_traces(metrics.accuracy.update, n=1))
+    state = metrics.accuracy.init()
+    for i in range(3):
+        state = update(state, LOGITS[i : i + 64], LABELS[i : i + 64])
+    assert state.count == 192
+
+
+def test_images_of_labels():
+    labels, scores = LABELS[:200].reshape(2, 10, 10), LOGITS[:200].reshape(2, 10, 10, K)
+    where = labels != 0
+    assert metrics.accuracy(scores, labels, where=where) == metrics.accuracy(scores[where], labels[where])
+    np.testing.assert_array_equal(
+        metrics.confusion_matrix(scores, labels, num_classes=K, where=where),
+        metrics.confusion_matrix(scores[where], labels[where], num_classes=K),
+    )
+
+
+# Worked numbers: two reports from their confusion matrices.
+
+
+def pairs(matrix):
+    labels, predicted = np.indices(np.shape(matrix)).reshape(2, -1)
+    counts = np.ravel(matrix)
+    return np.repeat(predicted, counts), np.repeat(labels, counts)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "accuracy", "rates", "macro", "weighted", "decimals"),
+    [
+        pytest.param(
+            [[306, 46], [0, 335]],
+            0.933042,
+            [[1.00, 0.88], [0.87, 1.00], [0.93, 0.94]],
+            [0.94, 0.93, 0.93],
+            [0.94, 0.93, 0.93],
+            2,
+            id="004b-7.12",
+        ),
+        pytest.param(
+            [[261, 91], [4, 331]],
+            0.861718,
+            [[0.98, 0.78], [0.74, 0.99], [0.85, 0.87]],
+            [0.8846, 0.8648, 0.8603],
+            [0.8871, 0.8617, 0.8599],
+            4,
+            id="004b-7.13",
+        ),
+    ],
+)
+def test_printed_reports(matrix, accuracy, rates, macro, weighted, decimals):
+    predicted, labels = pairs(matrix)
+    report = metrics.classification_report(predicted, labels, num_classes=2)
+    np.testing.assert_array_equal(metrics.confusion_matrix(predicted, labels, num_classes=2), matrix)
+    np.testing.assert_allclose(report.accuracy, accuracy, atol=5e-7)
+    np.testing.assert_array_equal(report.support, [352, 335])
+    got = np.round(np.stack([report.precision, report.recall, report.f1]), 2)
+    np.testing.assert_allclose(got, rates, atol=1e-6)
+    np.testing.assert_allclose(np.round(report.macro, decimals), macro, atol=1e-6)
+    np.testing.assert_allclose(np.round(report.weighted, decimals), weighted, atol=1e-6)
+
+
+def test_accuracy_is_the_float32_quotient():
+    """004b-7.14."""
+    predicted, labels = pairs([[18_573, 25_000 - 18_573], [0, 0]])
+    assert float(metrics.accuracy(predicted, labels)) == 0.7429199814796448
+
+
+# The report as text.
+
+
+def test_report_prints_as_scikit_learn_does():
+    sk = pytest.importorskip("sklearn.metrics")
+    names = ("ant", "bee", "caterpillar", "dragonfly")
+    keep = (LABELS < 4) & (CLASSES < 4)
+    predicted, labels = CLASSES[keep], LABELS[keep]
+    report = metrics.classification_report(predicted, labels, num_classes=4, class_names=names)
+    expected = sk.classification_report(labels, predicted, target_names=names)
+    assert [line.split() for line in str(report).splitlines()] == [
+        line.split() for line in expected.splitlines()
+    ]
+    console = rich.console.Console(width=80)
+    with console.capture() as capture:
+        console.print(report)
+    table = capture.get()
+    assert "caterpillar" in table
+    assert f"{float(report.f1[2]):.2f}" in table
+
+
+def test_report_streams_and_is_a_pytree():
+    metric = metrics.classification_report.bind(num_classes=K, class_names=tuple("abcdef"))
+    state = metric.update(metric.measure(LOGITS[:100], LABELS[:100]), LOGITS[100:], LABELS[100:])
+    report = jax.jit(metric.compute)(state)
+    chex.assert_trees_all_close(report, metric(LOGITS, LABELS), rtol=1e-6)
+    assert report.class_names == tuple("abcdef")
+
+
+# Edges.
+
+
+def test_ties_go_to_the_lower_class():
+    scores, labels = jnp.zeros((3, 4)), jnp.array([0, 1, 3])
+    for k, hits in ((1, 1), (2, 2), (3, 2), (4, 3)):
+        np.testing.assert_allclose(metrics.top_k_accuracy(scores, labels, k=k), hits / 3, rtol=1e-6)
+    assert metrics.accuracy(scores, labels) == metrics.top_k_accuracy(scores, labels, k=1)
+
+
+def test_nan_scores_and_impossible_labels_are_misses():
+    scores = jnp.array([[jnp.nan, 0.0, 1.0], [0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
+    assert metrics.top_k_accuracy(scores, jnp.array([2, 3, -1]), k=3) == 0
+    assert metrics.accuracy(jnp.full((4, 3), jnp.nan), jnp.full(4, -1)) == 0
+    with pytest.raises(ValueError, match="got 1 outside"):
+        metrics.confusion_matrix(scores, jnp.zeros(3, jnp.int32), num_classes=3)
+
+
+def test_impossible_labels_are_found():
+    bad = LABELS.copy()
+    bad[[3, 8]] = K, -1
+    for metric in (metrics.confusion_matrix, metrics.precision, metrics.classification_report):
+        with pytest.raises(ValueError, match=r"must be in \[0, 6\), got 2 outside"):
+            metric(LOGITS, bad, num_classes=K)
+    assert np.isnan(metrics.log_loss(LOGITS, bad))
+    masked = metrics.confusion_matrix(LOGITS, bad, num_classes=K, where=(bad >= 0) & (bad < K))
+    assert masked.sum() == N - 2
+
+
+def test_nothing_counted_is_nan_not_a_number():
+    nothing = np.zeros(N, bool)
+    for metric in (metrics.accuracy, metrics.log_loss):
+        assert np.isnan(metric(LOGITS, LABELS, where=nothing))
+    for metric in (metrics.mean_absolute_error, metrics.r2_score):
+        assert np.isnan(metric(ESTIMATES, TARGETS, where=nothing))
+    assert np.isnan(metrics.recall(LOGITS, LABELS, where=nothing, num_classes=K))
+
+
+def test_r2_of_equal_targets_and_merge_of_empty():
+    sk = pytest.importorskip("sklearn.metrics")
+    for p in ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0]):
+        y = [2.0, 2.0, 2.0]
+        assert metrics.r2_score(jnp.array(p), jnp.array(y)) == sk.r2_score(y, p)
+    metric = metrics.r2_score
+    assert np.isnan(metric.compute(metric.merge(metric.init(), metric.init())))
+    assert metric(ESTIMATES[:, None], TARGETS[:, None]) == metric(ESTIMATES, TARGETS)
+    assert np.isnan(metric(jnp.array([1.0, jnp.nan]), jnp.array([1.0, 1.0])))
+
+
+def test_masked_nan_does_not_spread():
+    where = np.arange(N) % 4 > 0
+    p, y = np.where(where, ESTIMATES, np.nan), np.where(where, TARGETS, np.nan)
+    for metric in (metrics.mean_absolute_error, metrics.root_mean_squared_error, metrics.r2_score):
+        np.testing.assert_allclose(
+            metric(p, y, where=where), metric(ESTIMATES[where], TARGETS[where]), rtol=1e-5
+        )
+    logits = np.where(where[:, None], LOGITS, np.nan)
+    np.testing.assert_allclose(
+        metrics.log_loss(logits, LABELS, where=where),
+        metrics.log_loss(LOGITS[where], LABELS[where]),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: metrics.accuracy(LOGITS, LABELS[:5]), ValueError, r"scores .*\(203, 6\) and labels \(5,\)"),
+        (
+            lambda: metrics.accuracy(CLASSES, LABELS[:, None]),
+            ValueError,
+            "labels must have the shape",
+        ),
+        (lambda: metrics.accuracy(LOGITS, LABELS * 1.0), TypeError, "labels must be integers"),
+        (lambda: metrics.accuracy(LOGITS, LABELS, where=LABELS[:5] > 0), ValueError, "where must have shape"),
+        (lambda: metrics.accuracy(LOGITS, LABELS, where=LABELS), TypeError, "where must be bool"),
+        (lambda: metrics.top_k_accuracy(LOGITS, LABELS, k=0), ValueError, "k must be at least 1, got 0"),
+        (lambda: metrics.top_k_accuracy(LOGITS, LABELS, k=7), ValueError, "k must be between 1 and 6, got 7"),
+        (lambda: metrics.top_k_accuracy(LOGITS, LABELS, kk=1), TypeError, "top_k_accuracy.* 'kk'"),
+        (lambda: metrics.confusion_matrix(LOGITS, LABELS), TypeError, "confusion_matrix.* 'num_classes'"),
+        (lambda: metrics.confusion_matrix(LOGITS, LABELS, num_classes=1), ValueError, "num_classes must be"),
+        (lambda: metrics.confusion_matrix(LOGITS, LABELS, num_classes=9), ValueError, "num_classes = 9"),
+        (
+            lambda: metrics.recall(LOGITS, LABELS, num_classes=K, average="mean"),
+            ValueError,
+            "average must be one",
+        ),
+        (
+            lambda: metrics.classification_report(LOGITS, LABELS, num_classes=K, class_names=("a",)),
+            ValueError,
+            "class_names must have num_classes = 6 names, got 1",
+        ),
+        (lambda: metrics.log_loss(LOGITS, LABELS[:5]), ValueError, "labels must have the shape of logits"),
+        (lambda: metrics.mean_absolute_error(ESTIMATES[:, None], TARGETS), ValueError, "targets must have"),
+        (lambda: metrics.r2_score(LOGITS, LOGITS), ValueError, r"must have shape \(N,\) or \(N, 1\)"),
+    ],
+)
+def test_wrong_arguments(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
