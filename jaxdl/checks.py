@@ -46,12 +46,8 @@ def same_shape(**arrays: Any) -> None:
     """Raises ValueError unless all arrays have one shape: nothing is broadcast."""
     (first, reference), *rest = arrays.items()
     for name, x in rest:
-        try:
-            chex.assert_equal_shape([reference, x])
-        except AssertionError:
-            raise ValueError(
-                f"{name} must have the shape of {first}, {np.shape(reference)}, got {np.shape(x)}"
-            ) from None
+        if np.shape(x) != np.shape(reference):
+            raise ValueError(f"{name} must have the shape of {first}, {np.shape(reference)}, got {np.shape(x)}")
 
 
 def same_leading(count: int = 1, **arrays: Any) -> None:
@@ -59,9 +55,8 @@ def same_leading(count: int = 1, **arrays: Any) -> None:
     (first, reference), *rest = arrays.items()
     for name, x in rest:
         if np.shape(x)[:count] != np.shape(reference)[:count]:
-            raise ValueError(
-                f"{name} and {first} must agree in the first {count} axes, got {np.shape(x)} and {np.shape(reference)}"
-            )
+            axes = "first axis" if count == 1 else f"first {count} axes"
+            raise ValueError(f"{name} and {first} must agree in the {axes}, got {np.shape(x)} and {np.shape(reference)}")
 
 
 def floating(**arrays: Any) -> None:

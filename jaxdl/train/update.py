@@ -12,9 +12,11 @@ from jaxdl.types import GradFn, Metrics
 
 
 def _learning_rates(opt_state: optax.OptState) -> Metrics:
-    """Every `learning_rate` that a transformation keeps in its state; empty where none does."""
-    found = optax.tree.get_all_with_path(opt_state, "learning_rate")
-    rates = [value for _, value in found if jnp.ndim(value) == 0]
+    """Every scalar `learning_rate` that a transformation keeps in its state; empty where none does."""
+    found = [(path, rate) for path, rate in optax.tree.get_all_with_path(opt_state, "learning_rate") if jnp.ndim(rate) == 0]
+    # `optax.inject_hyperparams` keeps the rate a second time, as what it injects into the link that applies it.
+    applied = [rate for path, rate in found if "hyperparams" not in jax.tree_util.keystr(path)]
+    rates = applied or [rate for _, rate in found]
     if len(rates) == 1:
         return {"learning_rate": rates[0]}
     return {f"learning_rate/{i}": rate for i, rate in enumerate(rates)}
@@ -35,7 +37,8 @@ def make_update(
       tx: any Optax transformation; those that ask for it (line searches, plateau schedules) get `value`, `grad` and
         `value_fn`.
       skip_nonfinite: where a gradient is not finite, leave parameters and optimizer as they are and report
-        `skipped` = 1: what dynamic loss scaling needs. Otherwise the values go through, and `fit` stops on them.
+        `skipped` = 1, with no limit: what dynamic loss scaling needs. Otherwise the values go through, and `fit` stops
+        on them. To endure a few in float32, take `optim.skip_nonfinite`, which counts them and then gives up.
 
     Returns:
       A pure function. Its metrics are those of `grad_fn` with `loss`, `grad_norm`, `update_norm` (global L2 norms)
