@@ -21,14 +21,18 @@ def listed() -> list[tuple[str, str, str]]:
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         claim, *rest = docstring.split("\n\n")
         data = next((part.removeprefix("Data: ") for part in rest if part.startswith("Data: ")), "")
-        rows.append((f"experiments.{path.parent.name}.{path.stem}", " ".join(claim.split()), " ".join(data.split())))
+        rows.append(
+            (f"experiments.{path.parent.name}.{path.stem}", " ".join(claim.split()), " ".join(data.split()))
+        )
     return rows
 
 
 def main() -> None:
     """Prints the table."""
     if len(sys.argv) > 1 and sys.argv[1] not in ("-h", "--help"):
-        Console(stderr=True).print(f"error: unknown argument {sys.argv[1]!r}; to run one: python -m {listed()[0][0]}")
+        Console(stderr=True).print(
+            f"error: unknown argument {sys.argv[1]!r}; to run one: python -m {listed()[0][0]}"
+        )
         sys.exit(2)
     table = Table(title="python -m NAME runs one, python -m NAME --help shows its settings", show_lines=True)
     table.add_column("name", no_wrap=True)

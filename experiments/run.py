@@ -1,7 +1,7 @@
 """What all experiments share: settings, the run folder, the check of the claim; and applying a finished run.
 
-    python -m experiments.run RUN_FOLDER                     what a run did: its settings, claim and result
-    python -m experiments.run RUN_FOLDER --predict=FILE      apply its best checkpoint to your own image or table
+python -m experiments.run RUN_FOLDER                     what a run did: its settings, claim and result
+python -m experiments.run RUN_FOLDER --predict=FILE      apply its best checkpoint to your own image or table
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import jaxdl
@@ -34,7 +35,8 @@ class Settings:
     """Settings that mean the same in every experiment."""
 
     preset: Literal["default", "smoke", "full"] = "default"
-    """Which defaults to start from: default fits two CPU cores in minutes; smoke takes a few steps and checks no claim; full reaches the published figure."""
+    """Which defaults to start from. default: minutes on two CPU cores. smoke: a few steps, no claim is checked.
+    full: reaches the published figure."""
     seed: int = 0
     """Root of all randomness: initial parameters, order of the data, noise."""
     output_dir: pathlib.Path | None = None
@@ -42,13 +44,13 @@ class Settings:
     data_dir: pathlib.Path | None = None
     """Where imported data sets lie. None: JAXDL_DATA_DIR, else ~/.cache/jaxdl."""
     resume: bool = False
-    """Continue the run in output_dir from its last checkpoint; the result is bit for bit that of an uninterrupted run."""
+    """Continue the run in output_dir from its last checkpoint, bit for bit as if it had not been interrupted."""
     devices: int | None = None
     """Devices to split each batch over. None: all there are. More than there are on CPU: simulated ones."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the computation; parameters stay float32. float16 scales the loss dynamically."""
     coordinator: str | None = None
-    """HOST:PORT of process 0 when several processes train together. None: found by itself on SLURM, Kubernetes and TPU pods."""
+    """HOST:PORT of process 0 when several processes train together. None: SLURM, Kubernetes and TPU pods are asked."""
     num_processes: int = 1
     """How many processes train together."""
     process_id: int | None = None
@@ -94,7 +96,10 @@ class Applied:
 
 
 class Run:
-    """One run's folder: config.json, metrics.jsonl, tensorboard/, checkpoints/, figures/, result.json."""
+    """One run's folder: config.json, metrics.jsonl, tensorboard/, checkpoints/, figures/, result.json.
+
+    A run that trains several nets has metrics/NET.jsonl, tensorboard/NET and checkpoints/NET for each.
+    """
 
     def __init__(self, name: str, config: Settings):
         self.name, self.config = name, config
@@ -115,8 +120,17 @@ class Run:
         self.console.print(f"run folder: [bold]{self.folder}[/bold]")
 
     def fit(
-        self, step: Step, state: Any, batches: Any, *, num_steps: int, part: str = "", monitor: str | None = None,
-        mode: str = "max", save_every: int = 1000, **options: Any,
+        self,
+        step: Step,
+        state: Any,
+        batches: Any,
+        *,
+        num_steps: int,
+        part: str = "",
+        monitor: str | None = None,
+        mode: str = "max",
+        save_every: int = 1000,
+        **options: Any,
     ) -> tuple[Any, train.History]:
         """`train.fit` with this folder's history, TensorBoard events and checkpoints; resumes when asked to.
 
@@ -126,14 +140,24 @@ class Run:
           save_every: steps between checkpoints.
           options: passed to `train.fit`.
         """
-        history = train.History(self.folder / part / "metrics.jsonl" if self.writes else None)
+        log = self.folder / (f"metrics/{part}.jsonl" if part else "metrics.jsonl")
+        history = train.History(log if self.writes else None)
         if history.path is not None and not self.config.resume:
             history.path.unlink(missing_ok=True)
-        checkpointer = train.Checkpointer(self.checkpoints(part), every=save_every, monitor=monitor, mode=mode)
+        checkpointer = train.Checkpointer(
+            self.checkpoints(part), every=save_every, monitor=monitor, mode=mode
+        )
         with _tensorboard(self.folder / "tensorboard" / part if self.writes else None) as loggers:
             state, history = train.fit(
-                step, state, batches, num_steps=num_steps, history=history, checkpointer=checkpointer,
-                resume=self.config.resume, loggers=loggers, **options,
+                step,
+                state,
+                batches,
+                num_steps=num_steps,
+                history=history,
+                checkpointer=checkpointer,
+                resume=self.config.resume,
+                loggers=loggers,
+                **options,
             )
         self.seconds += history.last("seconds")
         return state, history
@@ -143,7 +167,7 @@ class Run:
         return self.folder / "checkpoints" / part
 
     def figure(self, name: str, draw: Callable[[], Any]) -> None:
-        """Writes `figures/NAME.png` from a function that returns a Matplotlib figure; says so when it is not installed."""
+        """Writes `figures/NAME.png` from a function that returns a Matplotlib figure; says so where it is missing."""
         if not self.writes:
             return
         if importlib.util.find_spec("matplotlib") is None:
@@ -205,7 +229,7 @@ def create_state(key: Array, variables: Mapping[str, Any], tx: Any, config: Sett
     return train.create_train_state(key, {**variables, **extra}, tx)
 
 
-def compile_step(grad_fn: GradFn, tx: Any, config: Settings) -> Step:
+def compile_step(grad_fn: GradFn, tx: Any, config: Settings) -> train.ShardedStep:
     """The finished step: update, split over the devices, compiled, donated."""
     update = train.make_update(grad_fn, tx, skip_nonfinite=config.precision == "float16")
     return train.shard_step(update, train.data_mesh(config.devices))
@@ -217,7 +241,9 @@ def launch(main: Callable[[Any], int], presets: Mapping[str, Settings]) -> None:
     Exit codes: 0 claim met, 1 an error, 2 wrong arguments, 3 claim not met, 130 and 143 interrupted.
     """
     name = "default"
-    for before, argument in zip([*sys.argv, ""], [*sys.argv[1:], ""]):  # the preset decides the defaults of the rest
+    for before, argument in zip(
+        [*sys.argv, ""], [*sys.argv[1:], ""]
+    ):  # the preset decides the defaults of the rest
         if argument.startswith("--preset="):
             name = argument.split("=", 1)[1]
         elif before == "--preset":
@@ -225,7 +251,11 @@ def launch(main: Callable[[Any], int], presets: Mapping[str, Settings]) -> None:
     default = presets.get(name, presets["default"])
     config = tyro.cli(type(default), default=default, description=sys.modules["__main__"].__doc__)
     if config.preset not in presets:
-        sys.exit(_complain(f"this experiment has no preset {config.preset!r}; it has {', '.join(presets)}", EXIT_USAGE))
+        sys.exit(
+            _complain(
+                f"this experiment has no preset {config.preset!r}; it has {', '.join(presets)}", EXIT_USAGE
+            )
+        )
     with reported_errors():
         prepare_devices(config)
         code = main(config)
@@ -238,7 +268,8 @@ def reported_errors():
     try:
         yield
     except train.TrainingInterrupted as error:
-        again = " ".join(["python -m", sys.modules["__main__"].__spec__.name, *sys.argv[1:]])
+        spec = sys.modules["__main__"].__spec__
+        again = " ".join(["python -m", spec.name if spec else sys.argv[0], *sys.argv[1:]])
         again += "" if "--resume" in sys.argv else " --resume"
         sys.exit(_complain(f"{error}; the state is saved. Continue with: {again}", 128 + error.signal_number))
     except KeyboardInterrupt:
@@ -255,7 +286,7 @@ def prepare_devices(config: Settings) -> None:
     if config.devices is not None:
         checks.at_least(1, devices=config.devices)
         checks.at_least(1, num_processes=config.num_processes)
-        platforms = jax.config.jax_platforms or ("cpu" if not _accelerator_installed() else "")
+        platforms = os.environ.get("JAX_PLATFORMS") or ("cpu" if not _accelerator_installed() else "")
         if platforms == "cpu":
             checks.divisible(config.num_processes, "--num-processes", devices=config.devices)
             jax.config.update("jax_num_cpu_devices", config.devices // config.num_processes)
@@ -264,11 +295,15 @@ def prepare_devices(config: Settings) -> None:
 
 
 def _accelerator_installed() -> bool:
-    return any(importlib.util.find_spec(name) for name in ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu", "jax_rocm7_plugin"))
+    return any(
+        importlib.util.find_spec(name)
+        for name in ("jax_cuda12_plugin", "jax_cuda13_plugin", "libtpu", "jax_rocm7_plugin")
+    )
 
 
 def _complain(message: str, code: int) -> int:
-    Console(stderr=True).print(f"[bold red]error:[/bold red] {message}" if code in (1, 2) else message, markup=code in (1, 2), soft_wrap=True, highlight=False)
+    prefix = "[bold red]error:[/bold red] " if code in (EXIT_ERROR, EXIT_USAGE) else ""
+    Console(stderr=True).print(prefix + escape(message), soft_wrap=True, highlight=False)
     return code
 
 
@@ -291,7 +326,8 @@ def _run_folder(name: str, config: Settings) -> pathlib.Path:
 
 def _plain(config: Settings) -> dict[str, Any]:
     return {
-        name: str(value) if isinstance(value, pathlib.Path) else value for name, value in dataclasses.asdict(config).items()
+        name: str(value) if isinstance(value, pathlib.Path) else value
+        for name, value in dataclasses.asdict(config).items()
     }
 
 
@@ -301,7 +337,9 @@ _FREE = ("resume", "output_dir", "data_dir", "devices", "coordinator", "num_proc
 
 def _check_same_settings(old: Mapping[str, Any], new: Mapping[str, Any], path: pathlib.Path) -> None:
     if old["experiment"] != new["experiment"]:
-        raise ValueError(f"{path} is a run of {old['experiment']}, not of {new['experiment']}; choose another --output-dir")
+        raise ValueError(
+            f"{path} is a run of {old['experiment']}, not of {new['experiment']}; choose another --output-dir"
+        )
     different = [
         f"--{name.replace('_', '-')} was {old['settings'].get(name)}, is {value}"
         for name, value in new["settings"].items()
@@ -319,12 +357,21 @@ def _versions() -> dict[str, str]:
     from importlib import metadata
 
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    return {"jaxdl": jaxdl.__version__, "python": platform.python_version(), **{n: metadata.version(n) for n in names}}
+    return {
+        "jaxdl": jaxdl.__version__,
+        "python": platform.python_version(),
+        **{n: metadata.version(n) for n in names},
+    }
 
 
 def _machine() -> dict[str, Any]:
     devices = jax.devices()
-    return {"devices": len(devices), "kind": devices[0].device_kind, "cores": os.cpu_count(), "processes": jax.process_count()}
+    return {
+        "devices": len(devices),
+        "kind": devices[0].device_kind,
+        "cores": os.cpu_count(),
+        "processes": jax.process_count(),
+    }
 
 
 @contextlib.contextmanager
@@ -390,7 +437,11 @@ def load_run(folder: pathlib.Path) -> tuple[Any, Settings]:
     if unknown:
         raise ValueError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
     values = {
-        name: pathlib.Path(value) if name in ("output_dir", "data_dir") and value is not None else tuple(value) if isinstance(value, list) else value
+        name: pathlib.Path(value)
+        if name in ("output_dir", "data_dir") and value is not None
+        else tuple(value)
+        if isinstance(value, list)
+        else value
         for name, value in about["settings"].items()
     }
     return module, config_type(**values)

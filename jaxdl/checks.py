@@ -22,7 +22,7 @@ def _dtype(x: Any) -> np.dtype:
     return jnp.asarray(x).dtype if not hasattr(x, "dtype") else x.dtype
 
 
-def rank(expected: int | Sequence[int], **arrays: Any) -> None:
+def rank(expected: int | Sequence[int], /, **arrays: Any) -> None:
     """Raises ValueError unless every array has the rank, or one of the ranks."""
     allowed = (expected,) if isinstance(expected, int) else tuple(expected)
     for name, x in arrays.items():
@@ -33,7 +33,7 @@ def rank(expected: int | Sequence[int], **arrays: Any) -> None:
             raise ValueError(f"{name} must have rank {rule}, got shape {np.shape(x)}") from None
 
 
-def shape(expected: Sequence[Size], **arrays: Any) -> None:
+def shape(expected: Sequence[Size], /, **arrays: Any) -> None:
     """Raises ValueError unless every array has the shape; None matches any size, as in `(None, 10)`."""
     for name, x in arrays.items():
         got = np.shape(x)
@@ -47,16 +47,20 @@ def same_shape(**arrays: Any) -> None:
     (first, reference), *rest = arrays.items()
     for name, x in rest:
         if np.shape(x) != np.shape(reference):
-            raise ValueError(f"{name} must have the shape of {first}, {np.shape(reference)}, got {np.shape(x)}")
+            raise ValueError(
+                f"{name} must have the shape of {first}, {np.shape(reference)}, got {np.shape(x)}"
+            )
 
 
-def same_leading(count: int = 1, **arrays: Any) -> None:
+def same_leading(count: int = 1, /, **arrays: Any) -> None:
     """Raises ValueError unless all arrays agree in their first `count` axes."""
     (first, reference), *rest = arrays.items()
     for name, x in rest:
         if np.shape(x)[:count] != np.shape(reference)[:count]:
             axes = "first axis" if count == 1 else f"first {count} axes"
-            raise ValueError(f"{name} and {first} must agree in the {axes}, got {np.shape(x)} and {np.shape(reference)}")
+            raise ValueError(
+                f"{name} and {first} must agree in the {axes}, got {np.shape(x)} and {np.shape(reference)}"
+            )
 
 
 def floating(**arrays: Any) -> None:
@@ -92,28 +96,28 @@ def positive(**values: Any) -> None:
             raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
-def at_least(minimum: float, **values: Any) -> None:
+def at_least(minimum: float, /, **values: Any) -> None:
     """Raises ValueError unless every setting is a number not below `minimum`."""
     for name, value in _settings(values):
         if not value >= minimum:
             raise ValueError(f"{name} must be at least {minimum}, got {value}")
 
 
-def between(low: float, high: float, **values: Any) -> None:
+def between(low: float, high: float, /, **values: Any) -> None:
     """Raises ValueError unless low <= setting <= high."""
     for name, value in _settings(values):
         if not low <= value <= high:
             raise ValueError(f"{name} must be between {low} and {high}, got {value}")
 
 
-def one_of(choices: Sequence[Any], **values: Any) -> None:
+def one_of(choices: Sequence[Any], /, **values: Any) -> None:
     """Raises ValueError unless every setting is one of the choices."""
     for name, value in values.items():
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-def divisible(by: int, by_name: str, **values: int) -> None:
+def divisible(by: int, by_name: str, /, **values: int) -> None:
     """Raises ValueError unless `by` divides every value."""
     for name, value in values.items():
         if value % by:

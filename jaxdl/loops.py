@@ -3,9 +3,9 @@
 XLA's CPU backend runs a convolution with its fast kernels when its operands are laid out [N, spatial, C] and
 [spatial, I, O]. It brings other layouts into that order, but only in the entry computation (the pass
 `ConvCanonicalization`), never inside a loop or a branch. There every gradient of a convolution, and a forward
-convolution of another layout, runs 5 to 40 times slower (jax-ml/jax#12868). So on CPU `scan` and `cond` do inside
-their bodies what the compiler omits: they transpose, convolve in the fast order, and transpose back. Values and
-derivatives are those of the original. Elsewhere they are `jax.lax.scan` and `jax.lax.cond`.
+convolution of another layout, runs 5 to 40 times slower (jax-ml/jax#12868). So on CPU `scan` and `cond` do
+inside their bodies what the compiler omits: they transpose, convolve in the fast order, and transpose back.
+Values and derivatives are those of the original. Elsewhere they are `jax.lax.scan` and `jax.lax.cond`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -58,8 +58,8 @@ def _is_slow(equation) -> bool:
 def _fast_convolution(lhs, rhs, params: dict[str, Any]):
     """The same convolution in the order [N, spatial, C] x [spatial, I, O] -> [N, spatial, O].
 
-    g batch groups of n examples with f features are the same as g feature groups of n examples: the gradient of a
-    grouped convolution's kernel comes as the former.
+    g batch groups of n examples with f features are the same as g feature groups of n examples: the gradient
+    of a grouped convolution's kernel comes as the former.
     """
     numbers, groups = params["dimension_numbers"], params["batch_group_count"]
     (n, c, *lhs_spatial), (o, i, *rhs_spatial), (out_n, out_c, *out_spatial) = (
@@ -97,7 +97,8 @@ def _evaluate(jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
         inputs = [read(atom) for atom in equation.invars]
         name = equation.primitive.name
         if _is_slow(equation):
-            outputs = [_fast_convolution(*inputs, equation.params)]
+            lhs, rhs = inputs
+            outputs = [_fast_convolution(lhs, rhs, equation.params)]
         elif name in ("jit", "pjit") and any(map(_is_slow, _equations(equation.params["jaxpr"].jaxpr))):
             inner = equation.params["jaxpr"]
             outputs = _evaluate(inner.jaxpr, inner.consts, inputs)
@@ -126,6 +127,11 @@ def _with_fast_convolutions(function: Callable[..., Any]) -> Callable[..., Any]:
     return fast
 
 
+def _compiles_for_cpu() -> bool:
+    compiles = not jax.config.jax_disable_jit  # pyrefly: ignore[missing-attribute]
+    return compiles and jax.default_backend() == "cpu"
+
+
 def scan(
     body: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
@@ -136,8 +142,8 @@ def scan(
 ) -> tuple[Any, Any]:
     """`jax.lax.scan(body, init, xs, length)`, with fast convolutions on CPU.
 
-    A convolution that cannot be reached (inside `jax.checkpoint`, or in a gradient that is not yet taken) makes the
-    loop unroll there: as fast, but compile time grows with the length, so keep such loops short.
+    A convolution that cannot be reached (inside `jax.checkpoint`, or in a gradient that is not yet taken)
+    makes the loop unroll there: as fast, but compile time grows with the length, so keep such loops short.
 
     Args:
       body: `(carry, x) -> (carry, y)`.
@@ -150,15 +156,18 @@ def scan(
     Returns:
       The last carry and the stacked `y`.
     """
-    if jax.default_backend() != "cpu":
+    if not _compiles_for_cpu():
         return jax.lax.scan(body, init, xs, length)
     fast = _with_fast_convolutions(body)
     # JAX keeps the traced body, so the second scan below does not trace it again.
     traced = jax.make_jaxpr(lambda init, xs: jax.lax.scan(fast, init, xs, length))(init, xs)
-    (loop,) = [equation for equation in traced.jaxpr.eqns if equation.primitive.name == "scan"]
+    bodies = [loop.params["jaxpr"].jaxpr for loop in traced.jaxpr.eqns if loop.primitive.name == "scan"]
     remains = _is_convolution if differentiated else _is_slow
-    equations = _equations(loop.params["jaxpr"].jaxpr, skip=_LOOPS_AND_BRANCHES)
-    return jax.lax.scan(fast, init, xs, length, unroll=any(map(remains, equations)) or 1)
+    # Unrolling this loop does not bring out what sits in an inner one.
+    found = (
+        remains(equation) for inner in bodies for equation in _equations(inner, skip=_LOOPS_AND_BRANCHES)
+    )
+    return jax.lax.scan(fast, init, xs, length, unroll=any(found) or 1)
 
 
 def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any) -> Any:
@@ -170,6 +179,6 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
       false_fun: called on them otherwise; returns the same shapes and dtypes.
       operands: pytrees of arrays.
     """
-    if jax.default_backend() == "cpu":
+    if _compiles_for_cpu():
         true_fun, false_fun = _with_fast_convolutions(true_fun), _with_fast_convolutions(false_fun)
     return jax.lax.cond(pred, true_fun, false_fun, *operands)

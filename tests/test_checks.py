@@ -9,27 +9,80 @@ from jaxdl import checks
 
 x = jnp.zeros((2, 3))
 REFUSED = [
-    pytest.param(lambda: checks.rank(1, logits=x), ValueError, r"logits must have rank 1, got shape \(2, 3\)", id="rank"),
+    pytest.param(
+        lambda: checks.rank(1, logits=x),
+        ValueError,
+        r"logits must have rank 1, got shape \(2, 3\)",
+        id="rank",
+    ),
     pytest.param(lambda: checks.rank((3, 4), image=x), ValueError, "image must have rank 3 or 4", id="ranks"),
-    pytest.param(lambda: checks.shape((None, 4), x=x), ValueError, r"x must have shape \(any, 4\), got \(2, 3\)", id="shape"),
-    pytest.param(lambda: checks.shape((2,), x=x), ValueError, r"x must have shape \(2\)", id="shape of other rank"),
-    pytest.param(lambda: checks.same_shape(a=x, b=x.T), ValueError, r"b must have the shape of a, \(2, 3\), got \(3, 2\)", id="same"),
-    pytest.param(lambda: checks.same_leading(a=x, b=x.T), ValueError, "b and a must agree in the first axis, got", id="leading"),
-    pytest.param(lambda: checks.floating(y=np.zeros(2, int)), TypeError, "y must be floating point, got int64", id="floating"),
-    pytest.param(lambda: checks.integer(labels=x), TypeError, "labels must be integers, got float32", id="integer"),
-    pytest.param(lambda: checks.integer(labels=np.array([True])), TypeError, "got bool", id="bool is no integer"),
+    pytest.param(
+        lambda: checks.shape((None, 4), x=x),
+        ValueError,
+        r"x must have shape \(any, 4\), got \(2, 3\)",
+        id="shape",
+    ),
+    pytest.param(
+        lambda: checks.shape((2,), x=x), ValueError, r"x must have shape \(2\)", id="shape of other rank"
+    ),
+    pytest.param(
+        lambda: checks.same_shape(a=x, b=x.T),
+        ValueError,
+        r"b must have the shape of a, \(2, 3\), got \(3, 2\)",
+        id="same",
+    ),
+    pytest.param(
+        lambda: checks.same_leading(a=x, b=x.T),
+        ValueError,
+        "b and a must agree in the first axis, got",
+        id="leading",
+    ),
+    pytest.param(
+        lambda: checks.floating(y=np.zeros(2, int)),
+        TypeError,
+        "y must be floating point, got int64",
+        id="floating",
+    ),
+    pytest.param(
+        lambda: checks.integer(labels=x), TypeError, "labels must be integers, got float32", id="integer"
+    ),
+    pytest.param(
+        lambda: checks.integer(labels=np.array([True])), TypeError, "got bool", id="bool is no integer"
+    ),
     pytest.param(lambda: checks.boolean(mask=x), TypeError, "mask must be bool, got float32", id="boolean"),
-    pytest.param(lambda: checks.positive(rate=0.0), ValueError, "rate must be positive and finite, got 0.0", id="positive"),
+    pytest.param(
+        lambda: checks.positive(rate=0.0),
+        ValueError,
+        "rate must be positive and finite, got 0.0",
+        id="positive",
+    ),
     pytest.param(lambda: checks.positive(rate=float("nan")), ValueError, "got nan", id="positive nan"),
     pytest.param(lambda: checks.positive(rate=float("inf")), ValueError, "got inf", id="positive inf"),
     pytest.param(lambda: checks.at_least(1, k=0), ValueError, "k must be at least 1, got 0", id="at least"),
     pytest.param(lambda: checks.at_least(1, k=float("nan")), ValueError, "got nan", id="at least nan"),
-    pytest.param(lambda: checks.between(0, 1, p=1.5), ValueError, "p must be between 0 and 1, got 1.5", id="between"),
+    pytest.param(
+        lambda: checks.between(0, 1, p=1.5), ValueError, "p must be between 0 and 1, got 1.5", id="between"
+    ),
     pytest.param(lambda: checks.non_negative(l2=-0.1), ValueError, "l2 must .*got -0.1", id="non-negative"),
     pytest.param(lambda: checks.decay(b1=1.0), ValueError, "b1 must .*got 1.0", id="decay"),
-    pytest.param(lambda: checks.same_shape(a=[1, 2], b=3.0), ValueError, "b must have the shape of a", id="lists and numbers"),
-    pytest.param(lambda: checks.one_of(("a", "b"), mode="c"), ValueError, "mode must be one of 'a', 'b', got 'c'", id="one of"),
-    pytest.param(lambda: checks.divisible(8, "devices", batch=12), ValueError, "batch must be a multiple of devices, got 12 and 8", id="divisible"),
+    pytest.param(
+        lambda: checks.same_shape(a=[1, 2], b=3.0),
+        ValueError,
+        "b must have the shape of a",
+        id="lists and numbers",
+    ),
+    pytest.param(
+        lambda: checks.one_of(("a", "b"), mode="c"),
+        ValueError,
+        "mode must be one of 'a', 'b', got 'c'",
+        id="one of",
+    ),
+    pytest.param(
+        lambda: checks.divisible(8, "devices", batch=12),
+        ValueError,
+        "batch must be a multiple of devices, got 12 and 8",
+        id="divisible",
+    ),
 ]
 
 

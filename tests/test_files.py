@@ -19,9 +19,14 @@ def test_round_trip_makes_folders_and_leaves_nothing_else(tmp_path):
 def test_a_failure_inside_keeps_what_stood_there(tmp_path):
     path = tmp_path / "kept.txt"
     files.write_text(path, "before")
-    with pytest.raises(RuntimeError), files.atomic_path(path) as part:
-        part.write_text("half")
-        raise RuntimeError
+
+    def fail():
+        with files.atomic_path(path) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert path.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"]
 

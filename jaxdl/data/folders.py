@@ -152,8 +152,10 @@ def unpack(archive: pathlib.Path, target: pathlib.Path) -> None:
                         place.mkdir(parents=True, exist_ok=True)
                         continue
                     place.parent.mkdir(parents=True, exist_ok=True)
-                    with tar.extractfile(member) as source, place.open("wb") as file:
-                        shutil.copyfileobj(source, file)
+                    content = tar.extractfile(member)
+                    assert content is not None, "only files and folders were let through"
+                    with content, place.open("wb") as file:
+                        shutil.copyfileobj(content, file)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{archive} is corrupt or not an archive: {error}") from error
 

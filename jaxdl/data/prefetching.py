@@ -63,7 +63,7 @@ def _stop(stop: threading.Event, slots: threading.Semaphore, thread: threading.T
 class DevicePrefetch:
     """See `prefetch_to_device`."""
 
-    def __init__(self, batches: Iterable[Any], size: int, sharding: Any):
+    def __init__(self, batches: Any, size: int, sharding: Any):
         checks.at_least(1, size=size)
         self._batches, self._size, self._sharding = batches, size, sharding
         self._finish: weakref.finalize | None = None  # None while no thread runs
@@ -134,7 +134,7 @@ class DevicePrefetch:
             raise TypeError(
                 f"{type(self._batches).__name__} has no state(): prefetch from a Batches to resume"
             )
-        return self._batches.state() if self._finish is None else self._state
+        return self._batches.state() if self._finish is None or self._state is None else self._state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Drops what was fetched ahead and moves `batches` to the position.

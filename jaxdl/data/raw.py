@@ -133,7 +133,9 @@ def idx_set(files: list[pathlib.Path]) -> RawSet:
     """
     found: dict[tuple[str, str], pathlib.Path] = {}
     for path in files:
-        split, part, _ = _IDX_FILE.match(path.name).groups()
+        match = _IDX_FILE.match(path.name)
+        assert match is not None, "the caller chose the files by this pattern"
+        split, part, _ = match.groups()
         key = SPLIT_OF[split.lower()], part.lower()
         if key in found:
             raise ValueError(f"{found[key]} and {path} both hold the {key[0]} {key[1]}: keep one of them")

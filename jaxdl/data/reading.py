@@ -176,7 +176,7 @@ def as_arrays(source: Any) -> Batch:
     n = len(rows)
     if n == 0:
         raise ValueError("source is empty")
-    arrays = None
+    arrays: Any = None
     for start in range(0, n, 1024):
         index = np.arange(start, min(start + 1024, n))
         block = rows.read(index)

@@ -104,7 +104,7 @@ class PreparedSet(Sequence):
 
         return {key: typed(key) for key in self._keys}
 
-    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:  # pyrefly: ignore[bad-override] - no slices
         index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} of a set of {len(self)}")

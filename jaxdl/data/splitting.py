@@ -63,7 +63,7 @@ def train_test_split(
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     if not arrays:
         raise ValueError("arrays must hold at least one array, got an empty dict")
-    checks.same_leading(**arrays)
+    checks.same_leading(1, **arrays)
     n = len(next(iter(arrays.values())))
     sizes = [_count(test_size, n, "test_size")]
     if validation_size is not None:

@@ -33,7 +33,11 @@ def _signature(tree: Any) -> dict[str, str]:
 
 
 def _describe_difference(saved: dict[str, str], wanted: dict[str, str]) -> str:
-    lines = [f"{name}: {saved[name]} saved, {wanted[name]} wanted" for name in saved if wanted.get(name, saved[name]) != saved[name]]
+    lines = [
+        f"{name}: {saved[name]} saved, {wanted[name]} wanted"
+        for name in saved
+        if wanted.get(name, saved[name]) != saved[name]
+    ]
     lines += [f"{name}: {saved[name]} saved, absent here" for name in saved if name not in wanted]
     lines += [f"{name}: {wanted[name]} wanted, not saved" for name in wanted if name not in saved]
     more = f" and {len(lines) - 4} more" if len(lines) > 4 else ""
@@ -66,9 +70,9 @@ def _join(value: Any, arrays: list[np.ndarray]) -> Any:
 class Checkpointer:
     """Saves the state of a run every so many steps, keeps the latest and the best, and restores them (host).
 
-    Writing is asynchronous (Orbax): training goes on while the files are written, and a folder takes its name only when it
-    is whole, so an interruption at any moment leaves the previous checkpoints. A checkpoint that was damaged later is
-    passed over, with a warning, for the one before it.
+    Writing is asynchronous (Orbax): training goes on while the files are written, and a folder takes its name only when
+    it is whole, so an interruption at any moment leaves the previous checkpoints. A checkpoint that was damaged later
+    is passed over, with a warning, for the one before it.
 
     Args:
       folder: where the checkpoints go, one folder a step; made when needed. Buckets (`gs://...`) work too.
@@ -80,7 +84,13 @@ class Checkpointer:
     """
 
     def __init__(
-        self, folder: files.Path, *, every: int = 1000, keep: int = 2, monitor: str | None = None, mode: str = "max"
+        self,
+        folder: files.Path,
+        *,
+        every: int = 1000,
+        keep: int = 2,
+        monitor: str | None = None,
+        mode: str = "max",
     ):
         checks.at_least(1, every=every)
         checks.at_least(2, keep=keep)
@@ -88,7 +98,8 @@ class Checkpointer:
         self.folder = epath.Path(folder) if "://" in str(folder) else epath.Path(folder).absolute()
         self.every, self.keep, self.monitor = every, keep, monitor
         self._direction = 1.0 if mode == "max" else -1.0
-        self.best_value, self.best_step = None, None
+        self.best_value: float | None = None
+        self.best_step: int | None = None
         self._damaged: set[int] = set()
         self._manager: Any = None
 
@@ -100,7 +111,9 @@ class Checkpointer:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._manager = ocp.CheckpointManager(
                     self.folder,
-                    options=ocp.CheckpointManagerOptions(cleanup_tmp_directories=True, save_root_metadata=False),
+                    options=ocp.CheckpointManagerOptions(
+                        cleanup_tmp_directories=True, save_root_metadata=False
+                    ),
                 )
         return self._manager
 
@@ -119,10 +132,16 @@ class Checkpointer:
         if self.monitor is None or self.monitor not in metrics:
             return False
         value = float(metrics[self.monitor])
-        return math.isfinite(value) and (self.best_value is None or self._direction * (value - self.best_value) > 0)
+        return math.isfinite(value) and (
+            self.best_value is None or self._direction * (value - self.best_value) > 0
+        )
 
     def save(
-        self, step: int, state: Any, memory: Mapping[str, Any] | None = None, metrics: Mapping[str, Any] | None = None
+        self,
+        step: int,
+        state: Any,
+        memory: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
     ) -> None:
         """Saves `state` and the memories under `step`; returns before the files are written.
 
@@ -144,7 +163,7 @@ class Checkpointer:
             self._damaged.discard(step)
         if step in manager.all_steps():  # those still being written included
             return
-        if self.improves(metrics or {}):
+        if metrics is not None and self.monitor is not None and self.improves(metrics):
             self.best_value, self.best_step = float(metrics[self.monitor]), step
         arrays: list[np.ndarray] = []
         about = {
@@ -199,7 +218,9 @@ class Checkpointer:
         steps = self.steps if step is None else [s for s in self.steps if s == step]
         if not steps:
             which = "no checkpoint" if step is None else f"no checkpoint of step {step}"
-            raise FileNotFoundError(f"{which} in {self.folder}; there are {self.steps or 'none'}. Train without --resume first")
+            raise FileNotFoundError(
+                f"{which} in {self.folder}; there are {self.steps or 'none'}. Train without --resume first"
+            )
         damaged = []
         for candidate in reversed(steps):
             try:
@@ -208,10 +229,13 @@ class Checkpointer:
                 raise ValueError(str(error)) from None
             except Exception as error:  # Orbax raises many kinds for damaged files
                 self._damaged.add(candidate)
-                damaged.append(f"step {candidate} ({type(error).__name__}: {str(error).splitlines()[0][:200]})")
+                damaged.append(
+                    f"step {candidate} ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
+                )
                 if candidate != steps[0]:
                     warnings.warn(
-                        f"checkpoint of step {candidate} in {self.folder} is damaged; taking the one before it", stacklevel=2
+                        f"checkpoint of step {candidate} in {self.folder} is damaged; taking the one before it",
+                        stacklevel=2,
                     )
         raise ValueError(
             f"every checkpoint in {self.folder} is damaged: {'; '.join(damaged)}. Remove the folder and train again"
@@ -236,8 +260,8 @@ class Checkpointer:
         about = self._about(step)
         if about.get("format") != FORMAT:
             raise _DoesNotFit(
-                f"checkpoint of step {step} in {self.folder} has format {about.get('format')}, this version reads {FORMAT}: "
-                "use the version of jaxdl that wrote it, or train again"
+                f"checkpoint of step {step} in {self.folder} has format {about.get('format')}, "
+                f"this version reads {FORMAT}: use the version of jaxdl that wrote it, or train again"
             )
         if about["signature"] != _signature(like):
             raise _DoesNotFit(
@@ -250,7 +274,9 @@ class Checkpointer:
         if (self.folder / str(step) / "arrays").exists():
             items["arrays"] = ocp.args.StandardRestore()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sharding of the bookkeeping arrays, which are read onto the host
+            warnings.simplefilter(
+                "ignore"
+            )  # sharding of the bookkeeping arrays, which are read onto the host
             loaded = manager.restore(step, args=ocp.args.Composite(**items))
         arrays = loaded.get("arrays") or {}
         memory = _join(about["memory"], [np.asarray(arrays[str(i)]) for i in range(len(arrays))])
@@ -281,9 +307,15 @@ class _NamedErrors:
             cause = cause.__cause__ or cause.__context__
         if cause is not None:
             raise OSError(
-                cause.errno, f"{self.what}: {cause.strerror or cause}. Free some space or choose another --output-dir"
+                cause.errno,
+                f"{self.what}: {cause.strerror or cause}. Free some space or choose another --output-dir",
             ) from error
         # TensorStore reports a full disk as a ValueError with the system's words in it.
         words = str(error) if error is not None else ""
-        if any(sign in words for sign in ("No space left", "RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "File too large")):
-            raise OSError(f"{self.what}: {words.splitlines()[0][:300]}. Free some space or choose another --output-dir") from error
+        if any(
+            sign in words
+            for sign in ("No space left", "RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "File too large")
+        ):
+            raise OSError(
+                f"{self.what}: {words.splitlines()[0][:300]}. Free some space or choose another --output-dir"
+            ) from error

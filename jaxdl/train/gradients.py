@@ -41,7 +41,7 @@ def microbatched(grad_fn: GradFn, num_microbatches: int) -> GradFn:
         *rest, batch, key = args
         for leaf in jax.tree.leaves(batch):
             checks.divisible(num_microbatches, "num_microbatches", batch_size=leaf.shape[0])
-        slices = jax.tree.map(lambda x: x.reshape((num_microbatches, -1) + x.shape[1:]), batch)
+        slices = jax.tree.map(lambda x: x.reshape((num_microbatches, -1, *x.shape[1:])), batch)
         keys = jax.random.split(key, num_microbatches)
 
         def body(carry, xs):

@@ -45,7 +45,11 @@ class History(Mapping[str, tuple[list[int], list[float]]]):
 
     def state(self) -> dict[str, Any]:
         """The rows, for a checkpoint."""
-        return {"rows": list(self.rows), "first_step_seconds": self.first_step_seconds, "stopped": self.stopped}
+        return {
+            "rows": list(self.rows),
+            "first_step_seconds": self.first_step_seconds,
+            "stopped": self.stopped,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes back to the rows of a checkpoint; the file is rewritten, so later rows are not there twice."""

@@ -1,8 +1,8 @@
 """What a run does between steps. A hook is any callable `hook(step, state, metrics) -> None | Stop`.
 
-`metrics` is the step's dict of device arrays; a hook that adds to it (an evaluation) is read by the hooks after it (early
-stopping) and by the history. A hook that needs a memory across an interruption has `state()` and `restore(state)`,
-which `fit` keeps in its checkpoints.
+`metrics` is the step's dict of device arrays; a hook that adds to it (an evaluation) is read by the hooks after it
+(early stopping) and by the history. A hook that needs a memory across an interruption has `state()` and
+`restore(state)`, which `fit` keeps in its checkpoints.
 """
 
 import math
@@ -108,7 +108,9 @@ class EarlyStopping:
             return None
         leaves, structure = jax.tree.flatten(like)
         typed = [
-            jax.random.wrap_key_data(best, impl=jax.random.key_impl(leaf)) if _is_key(leaf) and not _is_key(best) else best
+            jax.random.wrap_key_data(best, impl=jax.random.key_impl(leaf))
+            if _is_key(leaf) and not _is_key(best)
+            else best
             for leaf, best in zip(leaves, self._best_leaves, strict=True)
         ]
         return jax.tree.unflatten(structure, [jnp.copy(leaf) for leaf in typed])
@@ -179,8 +181,14 @@ class StoppingCriterion:
         self._previous = value
         if self.error_limit is not None and value <= self.error_limit:
             return Stop(f"{self.monitor} {value:.6g} is at or below {self.error_limit:.6g}")
-        if self.cost_change is not None and previous is not None and abs(value - previous) <= self.cost_change:
-            return Stop(f"{self.monitor} changed by {abs(value - previous):.3g}, not more than {self.cost_change:.3g}")
+        if (
+            self.cost_change is not None
+            and previous is not None
+            and abs(value - previous) <= self.cost_change
+        ):
+            return Stop(
+                f"{self.monitor} changed by {abs(value - previous):.3g}, not more than {self.cost_change:.3g}"
+            )
         return None
 
     def state(self) -> dict[str, Any]:

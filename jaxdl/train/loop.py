@@ -89,7 +89,7 @@ def fit(
         if history.stopped is not None:  # a hook had ended that run
             return state, history
 
-    def save(i: int, state: Any, metrics: Mapping[str, Any] = {}) -> None:  # noqa: B006 - only read
+    def save(i: int, state: Any, metrics: Mapping[str, Any] = {}) -> None:
         if checkpointer is not None:
             checkpointer.save(i, state, {name: thing.state() for name, thing in memories.items()}, metrics)
 
@@ -157,7 +157,11 @@ def fit(
 
 
 def _memories(batches: Any, hooks: Sequence[Hook], history: History) -> Iterator[tuple[str, Any]]:
-    for name, thing in [("batches", batches), *((f"hook/{i}", hook) for i, hook in enumerate(hooks)), ("history", history)]:
+    for name, thing in [
+        ("batches", batches),
+        *((f"hook/{i}", hook) for i, hook in enumerate(hooks)),
+        ("history", history),
+    ]:
         if hasattr(thing, "state") and hasattr(thing, "restore"):
             yield name, thing
 

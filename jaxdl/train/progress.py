@@ -79,10 +79,9 @@ def _bar(unit: str, start: int, num_steps: int, steps_per_epoch: int | None) -> 
         )
 
         def report(i: int, values: Mapping[str, float]) -> None:
-            fields = {"description": _count_text(unit, i, num_steps, steps_per_epoch)}
+            bar.update(task, completed=i, description=_count_text(unit, i, num_steps, steps_per_epoch))
             if values:
                 rate = (i - start) / max(time.perf_counter() - began, 1e-9)
-                fields |= {"metrics": _metrics_text(values), "rate": f"{rate:.3g} steps/s"}
-            bar.update(task, completed=i, **fields)
+                bar.update(task, metrics=_metrics_text(values), rate=f"{rate:.3g} steps/s")
 
         yield report

@@ -51,4 +51,5 @@ def create_train_state(
     model_state = {name: tree for name, tree in variables.items() if name != "params"}
     params = variables["params"]
     state = TrainState(jnp.zeros((), jnp.int32), params, model_state, tx.init(params), key)
-    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
+    # The dtype said aloud makes it strong: a weakly typed leaf would compile the step a second time.
+    return jax.tree.map(lambda leaf: jnp.array(leaf, dtype=jnp.asarray(leaf).dtype, copy=True), state)

@@ -13,13 +13,21 @@ from jaxdl.types import GradFn, Metrics
 
 def _learning_rates(opt_state: optax.OptState) -> Metrics:
     """Every scalar `learning_rate` that a transformation keeps in its state; empty where none does."""
-    found = [(path, rate) for path, rate in optax.tree.get_all_with_path(opt_state, "learning_rate") if jnp.ndim(rate) == 0]
+    found = [
+        (path, rate)
+        for path, rate in optax.tree.get_all_with_path(opt_state, "learning_rate")
+        if not isinstance(rate, tuple) and jnp.ndim(rate) == 0  # a tuple is the state of an injected schedule
+    ]
     # `optax.inject_hyperparams` keeps the rate a second time, as what it injects into the link that applies it.
     applied = [rate for path, rate in found if "hyperparams" not in jax.tree_util.keystr(path)]
     rates = applied or [rate for _, rate in found]
     if len(rates) == 1:
         return {"learning_rate": rates[0]}
     return {f"learning_rate/{i}": rate for i, rate in enumerate(rates)}
+
+
+def _isfinite(x: Any) -> Any:
+    return jnp.isfinite(x) if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.ones((), bool)
 
 
 def make_update(
@@ -36,9 +44,10 @@ def make_update(
       grad_fn: gradient estimator, such as `backprop(objective)`.
       tx: any Optax transformation; those that ask for it (line searches, plateau schedules) get `value`, `grad` and
         `value_fn`.
-      skip_nonfinite: where a gradient is not finite, leave parameters and optimizer as they are and report
-        `skipped` = 1, with no limit: what dynamic loss scaling needs. Otherwise the values go through, and `fit` stops
-        on them. To endure a few in float32, take `optim.skip_nonfinite`, which counts them and then gives up.
+      skip_nonfinite: where a gradient is not finite, leave parameters, optimizer and every array of the model state
+        that is not finite as they were, and report `skipped` = 1, with no limit: what dynamic loss scaling needs.
+        Otherwise the values go through, and `fit` stops on them. To endure a few in float32, take
+        `optim.skip_nonfinite`, which counts them and then gives up.
 
     Returns:
       A pure function. Its metrics are those of `grad_fn` with `loss`, `grad_norm`, `update_norm` (global L2 norms)
@@ -63,7 +72,15 @@ def make_update(
         if skip_nonfinite:
             finite = jnp.isfinite(grad_norm)
             params, opt_state = jax.tree.map(
-                lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state.params, state.opt_state)
+                lambda new, old: jnp.where(finite, new, old),
+                (params, opt_state),
+                (state.params, state.opt_state),
+            )
+            # What the forward pass spoiled goes back; what `grad_fn` keeps on purpose, a loss scale, is finite.
+            model_state = jax.tree.map(
+                lambda new, old: jnp.where(finite | jnp.all(_isfinite(new)), new, old),
+                model_state,
+                state.model_state,
             )
             zero = jnp.zeros_like(grad_norm)
             report |= {
@@ -71,7 +88,9 @@ def make_update(
                 "update_norm": jnp.where(finite, report["update_norm"], zero),
                 "skipped": jnp.where(finite, 0.0, 1.0),
             }
-        state = state.replace(step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state)
+        state = state.replace(  # pyrefly: ignore[missing-attribute] - flax.struct adds it
+            step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state
+        )
         return state, {**report, **_learning_rates(opt_state), **metrics}
 
     return update

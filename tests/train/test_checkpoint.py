@@ -23,8 +23,15 @@ from jaxdl import train
 
 def state_of(size=4, tx=None, seed=0):
     tx = tx or optax.adam(0.1)
-    params = {"dense": {"kernel": jnp.arange(size * 3.0).reshape(size, 3) + seed, "bias": jnp.zeros(3, jnp.bfloat16)}}
-    return train.create_train_state(jax.random.key(seed), {"params": params, "stats": {"n": jnp.ones((), jnp.int32)}}, tx)
+    params = {
+        "dense": {
+            "kernel": jnp.arange(size * 3.0).reshape(size, 3) + seed,
+            "bias": jnp.zeros(3, jnp.bfloat16),
+        }
+    }
+    return train.create_train_state(
+        jax.random.key(seed), {"params": params, "stats": {"n": jnp.ones((), jnp.int32)}}, tx
+    )
 
 
 def assert_same(a, b):
@@ -45,7 +52,10 @@ def checkpointer(tmp_path):
 
 
 def test_round_trip_of_state_and_memory(checkpointer):
-    memory = {"batches": {"epoch": 3, "position": 17}, "hook/0": {"best": None, "leaves": [np.arange(3.0), np.ones((2, 2))]}}
+    memory = {
+        "batches": {"epoch": 3, "position": 17},
+        "hook/0": {"best": None, "leaves": [np.arange(3.0), np.ones((2, 2))]},
+    }
     checkpointer.save(5, state_of(seed=7), memory)
     checkpointer.wait()
     step, state, restored = checkpointer.restore(state_of())
@@ -109,7 +119,9 @@ def test_nothing_to_restore(checkpointer):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        pytest.param({"size": 5}, r"params/dense/kernel: float32\[4, 3\] saved, float32\[5, 3\] wanted", id="shape"),
+        pytest.param(
+            {"size": 5}, r"params/dense/kernel: float32\[4, 3\] saved, float32\[5, 3\] wanted", id="shape"
+        ),
         pytest.param({"tx": optax.sgd(0.1)}, "opt_state/.* absent here", id="optimizer"),
     ],
 )
@@ -246,13 +258,17 @@ def test_killed_while_saving_and_resumed_is_bit_for_bit(tmp_path):
     subprocess.run([*command, str(tmp_path / "whole"), str(tmp_path / "whole.npy")], check=True, timeout=120)
     rng = random.Random(0)
     for _ in range(3):
-        victim = subprocess.Popen([*command, str(tmp_path / "cut"), str(tmp_path / "cut.npy")], stdout=subprocess.PIPE)
+        victim = subprocess.Popen(
+            [*command, str(tmp_path / "cut"), str(tmp_path / "cut.npy")], stdout=subprocess.PIPE
+        )
         victim.stdout.readline()
         time.sleep(rng.uniform(0.8, 1.6))
         victim.send_signal(signal.SIGKILL)
         victim.wait()
         victim.stdout.close()
-    assert not (tmp_path / "cut.npy").exists(), "the run was over before it was killed: the test shows nothing"
+    assert not (tmp_path / "cut.npy").exists(), (
+        "the run was over before it was killed: the test shows nothing"
+    )
     assert train.Checkpointer(tmp_path / "cut").steps
     subprocess.run([*command, str(tmp_path / "cut"), str(tmp_path / "cut.npy")], check=True, timeout=120)
     np.testing.assert_array_equal(np.load(tmp_path / "whole.npy"), np.load(tmp_path / "cut.npy"))

@@ -50,7 +50,8 @@ def fresh():
 
 def arrays(state):
     return jax.tree.map(
-        lambda x: np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x), state
+        lambda x: np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x),
+        state,
     )
 
 
@@ -87,7 +88,15 @@ def test_nothing_is_fetched_between_logs(monkeypatch):
 
 def test_loggers_get_floats_of_logged_steps_only():
     rows = []
-    train.fit(STEP, fresh(), Stream(), num_steps=7, log_every=3, progress=None, loggers=[lambda i, v: rows.append((i, v))])
+    train.fit(
+        STEP,
+        fresh(),
+        Stream(),
+        num_steps=7,
+        log_every=3,
+        progress=None,
+        loggers=[lambda i, v: rows.append((i, v))],
+    )
     assert [i for i, _ in rows] == [3, 6, 7]
     assert all(isinstance(value, float) for _, values in rows for value in values.values())
 
@@ -100,7 +109,9 @@ def test_evaluation_and_early_stopping_restore_the_best():
 
     stopping = train.EarlyStopping("validation/loss", patience=10)
     hooks = [train.make_evaluation(lambda state: {"loss": abs(float(state) - 60.0)}, every=1), stopping]
-    state, history = train.fit(jax.jit(step, donate_argnums=0), jnp.zeros(()), Stream(), num_steps=500, hooks=hooks, progress=None)
+    state, history = train.fit(
+        jax.jit(step, donate_argnums=0), jnp.zeros(()), Stream(), num_steps=500, hooks=hooks, progress=None
+    )
     assert float(state) == 60.0
     assert stopping.best_step == 60
     assert history["validation/loss"][0][-1] == 70
@@ -131,8 +142,12 @@ def test_stopping_criterion(criterion, expected):
         return state + 1, {"loss": jnp.asarray(values)[state]}
 
     _, history = train.fit(
-        jax.jit(table_step), jnp.zeros((), jnp.int32), Stream(), num_steps=7,
-        hooks=[train.StoppingCriterion(**criterion)], progress=None,
+        jax.jit(table_step),
+        jnp.zeros((), jnp.int32),
+        Stream(),
+        num_steps=7,
+        hooks=[train.StoppingCriterion(**criterion)],
+        progress=None,
     )
     assert history["loss"][0][-1] == expected
     assert history.stopped
@@ -145,7 +160,13 @@ def test_not_finite_stops_with_step_metric_and_checkpoint(tmp_path):
     checkpointer = train.Checkpointer(tmp_path / "c", every=4)
     with pytest.raises(FloatingPointError, match=r"step 8: loss is nan.*last good checkpoint is step 4"):
         train.fit(
-            jax.jit(step), jnp.zeros(()), Stream(), num_steps=100, log_every=10, checkpointer=checkpointer, progress=None
+            jax.jit(step),
+            jnp.zeros(()),
+            Stream(),
+            num_steps=100,
+            log_every=10,
+            checkpointer=checkpointer,
+            progress=None,
         )
     assert train.Checkpointer(tmp_path / "c").steps == [4]
 
@@ -170,15 +191,32 @@ def test_resume_is_bit_for_bit(tmp_path, cut):
         return train.Checkpointer(folder, every=25, monitor="validation/loss", mode="min")
 
     path = tmp_path / "metrics.jsonl"
-    whole, history = train.fit(STEP, fresh(), Stream(), num_steps=120, hooks=hooks(), log_every=20, progress=None)
+    whole, history = train.fit(
+        STEP, fresh(), Stream(), num_steps=120, hooks=hooks(), log_every=20, progress=None
+    )
     train.fit(
-        STEP, fresh(), Stream(), num_steps=cut, hooks=hooks(), log_every=20, progress=None,
-        checkpointer=checkpointer(tmp_path / "c"), history=train.History(path),
+        STEP,
+        fresh(),
+        Stream(),
+        num_steps=cut,
+        hooks=hooks(),
+        log_every=20,
+        progress=None,
+        checkpointer=checkpointer(tmp_path / "c"),
+        history=train.History(path),
     )
     resumed_hooks = hooks()
     resumed, resumed_history = train.fit(
-        STEP, fresh(), Stream(), num_steps=120, hooks=resumed_hooks, log_every=20, progress=None,
-        checkpointer=checkpointer(tmp_path / "c"), history=train.History(path), resume=True,
+        STEP,
+        fresh(),
+        Stream(),
+        num_steps=120,
+        hooks=resumed_hooks,
+        log_every=20,
+        progress=None,
+        checkpointer=checkpointer(tmp_path / "c"),
+        history=train.History(path),
+        resume=True,
     )
     assert_same(whole, resumed)
     assert resumed_hooks[1].best == min(history["validation/loss"][1])
@@ -190,7 +228,9 @@ def test_resume_is_bit_for_bit(tmp_path, cut):
 def test_resume_of_a_finished_run_changes_nothing(tmp_path):
     make = lambda: train.Checkpointer(tmp_path / "c", every=10)  # noqa: E731
     first, history = train.fit(STEP, fresh(), Stream(), num_steps=30, checkpointer=make(), progress=None)
-    again, history_again = train.fit(STEP, fresh(), Stream(), num_steps=30, checkpointer=make(), resume=True, progress=None)
+    again, history_again = train.fit(
+        STEP, fresh(), Stream(), num_steps=30, checkpointer=make(), resume=True, progress=None
+    )
     assert_same(first, again)
     assert history.rows == history_again.rows
 
@@ -198,7 +238,9 @@ def test_resume_of_a_finished_run_changes_nothing(tmp_path):
 def test_resume_of_an_early_stopped_run_stays_stopped(tmp_path):
     make = lambda: train.Checkpointer(tmp_path / "c", every=10)  # noqa: E731
     hooks = lambda: [train.make_evaluation(lambda s: {"loss": 1.0}, 5), train.EarlyStopping(patience=2)]  # noqa: E731
-    first, _ = train.fit(STEP, fresh(), Stream(), num_steps=90, checkpointer=make(), hooks=hooks(), progress=None)
+    first, _ = train.fit(
+        STEP, fresh(), Stream(), num_steps=90, checkpointer=make(), hooks=hooks(), progress=None
+    )
     again, history = train.fit(
         STEP, fresh(), Stream(), num_steps=90, checkpointer=make(), hooks=hooks(), resume=True, progress=None
     )
@@ -216,12 +258,20 @@ def test_a_signal_saves_and_stops_cleanly(tmp_path, number):
     before = signal.getsignal(number)
     checkpointer = train.Checkpointer(tmp_path / "c", every=1000)
     with pytest.raises(train.TrainingInterrupted, match="after step 13") as caught:
-        train.fit(STEP, fresh(), Stream(), num_steps=100, hooks=[hook], checkpointer=checkpointer, progress=None)
+        train.fit(
+            STEP, fresh(), Stream(), num_steps=100, hooks=[hook], checkpointer=checkpointer, progress=None
+        )
     assert caught.value.signal_number == number
     assert signal.getsignal(number) is before
     whole, _ = train.fit(STEP, fresh(), Stream(), num_steps=40, progress=None)
     resumed, _ = train.fit(
-        STEP, fresh(), Stream(), num_steps=40, checkpointer=train.Checkpointer(tmp_path / "c"), resume=True, progress=None
+        STEP,
+        fresh(),
+        Stream(),
+        num_steps=40,
+        checkpointer=train.Checkpointer(tmp_path / "c"),
+        resume=True,
+        progress=None,
     )
     assert_same(whole, resumed)
 

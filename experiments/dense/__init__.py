@@ -1,0 +1,1 @@
+"""Dense networks and single neurons."""
