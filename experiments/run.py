@@ -290,8 +290,10 @@ def prepare_devices(config: Settings) -> None:
         if platforms == "cpu":
             checks.divisible(config.num_processes, "--num-processes", devices=config.devices)
             jax.config.update("jax_num_cpu_devices", config.devices // config.num_processes)
-    if config.num_processes > 1 or config.coordinator is not None:
-        train.initialize_distributed(config.coordinator, config.num_processes, config.process_id)
+    together = config.num_processes > 1 or config.coordinator is not None
+    train.initialize_distributed(
+        config.coordinator, config.num_processes if together else None, config.process_id if together else None
+    )
 
 
 def _accelerator_installed() -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 
@@ -189,6 +190,34 @@ def test_interrupted_and_resumed_is_bit_for_bit(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, whole[1], cut[1])
     results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "cut")]
     assert results[0]["measured"] == results[1]["measured"]
+
+
+@pytest.mark.slow
+def test_one_device_eight_devices_and_two_processes_have_the_same_losses(tmp_path):
+    command = [sys.executable, "-m", *DIGITS[:2], "--num-steps=66", "--batch-size=64"]
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    variants = {
+        "one": [["--devices=1"]],
+        "eight": [["--devices=8"]],
+        "two": [[f"--coordinator=localhost:{port}", "--num-processes=2", f"--process-id={i}"] for i in (0, 1)],
+    }
+    curves = {}
+    for name, processes in variants.items():
+        folder = tmp_path / name
+        running = [
+            subprocess.Popen([*command, f"--output-dir={folder}", *extra], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+            for extra in processes
+        ]
+        for process in running:
+            _, err = process.communicate(timeout=300)
+            assert process.returncode in (0, 3), err
+        rows = (folder / "metrics" / "seed-0.jsonl").read_text().splitlines()
+        curves[name] = [json.loads(row)["loss"] for row in rows]
+    assert len(curves["one"]) == 3
+    np.testing.assert_allclose(curves["eight"], curves["one"], rtol=1e-5)
+    np.testing.assert_allclose(curves["two"], curves["one"], rtol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,179 @@
+"""Dense, Dropout, flatten, Sequential."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+
+from jaxdl import nn
+
+
+@pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 4, 3), (2, 1, 4, 3), (0, 3)], ids=str)
+def test_dense_equals_linens(shape, key):
+    x = jax.random.normal(key, shape)
+    ours, theirs = nn.Dense(7, bias_init=nn.normal_init(1.0)), linen.Dense(7)
+    variables = ours.init(key, x)
+    y = ours.apply(variables, x)
+    assert y.shape == (*shape[:-1], 7)
+    np.testing.assert_allclose(y, theirs.apply(variables, x), rtol=1e-6, atol=1e-6)
+    weight = jax.random.normal(jax.random.key(1), y.shape)
+
+    def gradients(layer):
+        return jax.jit(jax.grad(lambda v, x: (layer.apply(v, x) * weight).sum(), (0, 1)))(variables, x)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+        gradients(ours),
+        gradients(theirs),
+    )
+
+
+def test_dense_matches_torch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x, w, b, g = (rng.normal(size=s).astype(np.float32) for s in ((6, 5), (5, 4), (4,), (6, 4)))
+    there = [torch.tensor(a, requires_grad=True) for a in (x, w.T.copy(), b)]
+    y = torch.nn.functional.linear(*there)
+    y.backward(torch.tensor(g))
+    params = {"kernel": jnp.asarray(w), "bias": jnp.asarray(b)}
+    ours, pullback = jax.vjp(lambda p, x: nn.Dense(4).apply({"params": p}, x), params, jnp.asarray(x))
+    np.testing.assert_allclose(ours, y.detach().numpy(), rtol=1e-5, atol=1e-6)
+    grads, dx = pullback(jnp.asarray(g))
+    np.testing.assert_allclose(dx, there[0].grad.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(grads["kernel"], there[1].grad.numpy().T, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(grads["bias"], there[2].grad.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_single_layer_rows_times_matrix():  # 001-G13
+    kernel = jnp.arange(1.0, 7.0).reshape(2, 3)
+    z = nn.Dense(3, use_bias=False).apply({"params": {"kernel": kernel}}, jnp.array([0.5, -0.25]))
+    np.testing.assert_allclose(z, [-0.5, -0.25, 0.0], atol=1e-7)
+    np.testing.assert_allclose(nn.sigmoid(z), [0.3775407, 0.4378235, 0.5], atol=1e-7)
+
+
+def test_forward_propagation_of_one_neuron():  # 004a-7.3
+    kernel = np.random.RandomState(1).randn(2, 1).astype(np.float32) * np.float32(0.01)
+    x = jnp.array([[8.5, 85.0], [9.2, 92.0], [7.8, 78.0]])
+    z = nn.Dense(1).apply({"params": {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(1)}}, x)
+    np.testing.assert_allclose(z[:, 0], [-0.3819236, -0.41337613, -0.35047106], rtol=1e-6)
+    np.testing.assert_allclose(nn.sigmoid(z)[:, 0], [0.40566303, 0.39810287, 0.41326819], rtol=1e-6)
+
+
+def test_row_and_column_conventions_agree(key):  # 000-1.2t
+    x, w1, w2 = (jax.random.normal(k, s) for k, s in zip(jax.random.split(key, 3), ((2, 3), (3, 4), (4, 5))))
+    rows = nn.tanh(nn.tanh(x @ w1) @ w2)
+    columns = nn.tanh(w2.T @ nn.tanh(w1.T @ x.T))
+    layers = nn.Sequential([nn.Dense(4, False), nn.tanh, nn.Dense(5, False), nn.tanh])
+    params = {"layers_0": {"kernel": w1}, "layers_2": {"kernel": w2}}
+    y = layers.apply({"params": params}, x, train=False)
+    np.testing.assert_allclose(y, rows, atol=1e-6)
+    np.testing.assert_allclose(y, columns.T, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [nn.Dense(4, dtype=jnp.bfloat16), nn.Conv(4, 3, dtype=jnp.bfloat16)])
+def test_computes_in_bfloat16_with_float32_parameters(layer, key):
+    x = jnp.ones((2, 6, 6, 1))
+    variables = layer.init(key, x)
+    assert layer.apply(variables, x).dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("make", [nn.Dense, lambda f, **k: nn.Conv(f, 3, **k)])
+def test_dtype_follows_cast_parameters_and_param_dtype(make, key):
+    x = jnp.ones((2, 6, 6, 1), jnp.bfloat16)
+    variables = make(4, param_dtype=jnp.bfloat16).init(key, x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("bfloat16")}
+    assert make(4).apply(variables, x).dtype == jnp.bfloat16
+    assert make(4).apply(variables, x.astype(jnp.float32)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "error", "match"),
+    [
+        pytest.param(nn.Dense(0), jnp.ones((2, 3)), ValueError, "features must be at least 1", id="features"),
+        pytest.param(nn.Dense(2), jnp.ones((2, 3), int), TypeError, "x must be floating", id="dtype"),
+        pytest.param(nn.Dense(2), jnp.float32(1), ValueError, "x must have at least one axis", id="scalar"),
+    ],
+)
+def test_dense_bad_input(layer, x, error, match, key):
+    with pytest.raises(error, match=match):
+        layer.init(key, x)
+
+
+def test_flatten_keeps_the_batch_and_the_order():
+    x = jnp.arange(24).reshape(2, 3, 2, 2)
+    np.testing.assert_array_equal(nn.flatten(x), jnp.arange(24).reshape(2, 12))
+    assert nn.flatten(jnp.ones(3)).shape == (3, 1)
+    assert nn.flatten(jnp.ones((0, 4, 5))).shape == (0, 20)
+    with pytest.raises(ValueError, match="x must have at least one axis"):
+        nn.flatten(jnp.float32(1))
+
+
+def dropped(rate, x, seed):
+    return nn.Dropout(rate).apply({}, x, train=True, rngs={"dropout": jax.random.key(seed)})
+
+
+@pytest.mark.parametrize(
+    ("rate", "mask", "expected"),
+    [
+        pytest.param(0.2, (1, 0, 1, 1, 1), (1.25, 0, 3.75, 5, 6.25), id="000-G4"),
+        pytest.param(1 / 3, (1, 0, 1, 1, 0, 1), (1.5, 0, 4.5, 6, 0, 9), id="001-G8"),
+    ],
+)
+def test_dropout_of_a_given_mask(rate, mask, expected):
+    x = jnp.arange(1.0, len(mask) + 1)
+    draws = jax.vmap(lambda seed: dropped(rate, x, seed))(jnp.arange(400))
+    hits = draws[((draws != 0) == jnp.array(mask, bool)[None]).all(1)]
+    assert len(hits) > 0
+    np.testing.assert_allclose(hits[0], expected, rtol=1e-6)
+
+
+def test_dropout_probability_of_exactly_one():  # 000-G4
+    draws = jax.vmap(lambda seed: dropped(0.2, jnp.ones(5), seed))(jnp.arange(4000))
+    share = ((draws == 0).sum(1) == 1).mean()
+    assert abs(share - 0.4096) < 5 * np.sqrt(0.4096 * 0.5904 / 4000)
+    np.testing.assert_allclose(draws.mean(), 1.0, atol=5 * 0.5 / np.sqrt(20000))
+    np.testing.assert_allclose(draws.max(), 1.25, rtol=1e-6)
+
+
+def test_dropout_keeps_half_of_a_thousand():  # 000-G5
+    kept = jax.vmap(lambda seed: (dropped(0.5, jnp.ones(1000), seed) != 0).sum())(jnp.arange(100))
+    assert (abs(kept - 500) < 5 * 15.81).all()
+    assert 10 < kept.std() < 22
+
+
+def test_dropout_is_the_identity_at_evaluation_and_at_rate_zero():
+    x = jnp.arange(5.0)
+    np.testing.assert_array_equal(nn.Dropout(0.9).apply({}, x, train=False), x)
+    np.testing.assert_array_equal(nn.Dropout(0.0).apply({}, x, train=True), x)
+
+
+def test_dropout_gradient_is_the_scaled_mask():
+    x = jnp.ones(50)
+    np.testing.assert_array_equal(jax.grad(lambda x: dropped(0.5, x, 3).sum())(x), dropped(0.5, x, 3))
+
+
+def test_dropout_needs_train_and_a_rate_below_one():
+    with pytest.raises(TypeError, match="train"):
+        nn.Dropout(0.5).apply({}, jnp.ones(2))
+    for rate in (1.0, -0.1):
+        with pytest.raises(ValueError, match="rate must be at least 0 and below 1"):
+            nn.Dropout(rate).apply({}, jnp.ones(2), train=False)
+
+
+def test_sequential_gives_train_to_those_who_take_it(key):
+    net = nn.Sequential([nn.Dense(64), nn.relu, nn.Dropout(0.5), nn.flatten])
+    x = jnp.ones((3, 2, 8))
+    variables = net.init(key, x, train=False)
+    assert set(variables["params"]) == {"layers_0"}
+    y = net.apply(variables, x, train=False)
+    assert y.shape == (3, 128)
+    by_hand = nn.relu(nn.Dense(64).apply({"params": variables["params"]["layers_0"]}, x)).reshape(3, 128)
+    np.testing.assert_allclose(y, by_hand, rtol=1e-6)
+    noisy = net.apply(variables, x, train=True, rngs={"dropout": key})
+    kept = noisy != 0
+    assert (~kept).sum() > (y == 0).sum()
+    np.testing.assert_allclose(jnp.where(kept, noisy, 0), jnp.where(kept, 2 * y, 0), rtol=1e-6)
+    with pytest.raises(TypeError, match="train"):
+        net.apply(variables, x)

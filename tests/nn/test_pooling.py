@@ -1,0 +1,198 @@
+"""Pooling: worked numbers, PyTorch with gradients, linen."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+
+from jaxdl import nn
+
+
+def image(rows):
+    return jnp.asarray(rows, jnp.float32)[None, :, :, None]
+
+
+G3 = [[0.1, 0, 1, 0.4], [0, 0.5, 0.4, 1.6], [0.3, 0.2, 1.7, 1.1], [0.2, 0.4, 1.1, 1.7]]
+G4 = [[1, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]]
+G14 = [[3, 2, 0, 0], [0, 7, 1, 3], [5, 2, 3, 0], [0, 9, 2, 3]]
+G11 = [[6, 2, 2, 3], [4, 6, 6, 8], [3, 1, 1, 0], [1, 2, 2, 4]]
+G12 = [[4, 3, 1, 5], [1, 3, 4, 8], [4, 5, 4, 3], [6, 5, 9, 4]]
+M = [[1, 3, 2, 9], [5, 6, 1, 7], [4, 2, 8, 6], [3, 5, 7, 2]]
+
+
+@pytest.mark.parametrize(
+    ("function", "rows", "strides", "expected"),
+    [
+        pytest.param(nn.max_pool, G3, None, [[0.5, 1.6], [0.4, 1.7]], id="001-G3-max"),
+        pytest.param(nn.sum_pool, G3, None, [[0.6, 3.4], [1.1, 5.6]], id="001-G3-sum"),
+        pytest.param(nn.average_pool, G3, None, [[0.15, 0.85], [0.275, 1.4]], id="001-G3-average"),
+        pytest.param(nn.max_pool, G4, None, [[6, 8], [3, 4]], id="001-G4-max"),
+        pytest.param(nn.sum_pool, G4, None, [[13, 21], [8, 8]], id="001-G4-sum"),
+        pytest.param(nn.average_pool, G4, None, [[3.25, 5.25], [2, 2]], id="001-G4-average"),
+        pytest.param(nn.max_pool, G14, None, [[7, 3], [9, 3]], id="000-G14-max"),
+        pytest.param(nn.average_pool, G14, None, [[3, 1], [4, 2]], id="000-G14-average"),
+        pytest.param(nn.sum_pool, G14, None, [[12, 4], [16, 8]], id="000-G14-sum"),
+        pytest.param(nn.max_pool, G11, None, [[6, 8], [3, 4]], id="002-G11"),
+        pytest.param(nn.average_pool, G12, None, [[2.75, 4.5], [5, 5]], id="002-G12-average"),
+        pytest.param(nn.max_pool, G12, None, [[4, 8], [6, 9]], id="002-G12-max"),
+        pytest.param(nn.max_pool, M, None, [[6, 9], [5, 8]], id="004b-7.4"),
+        pytest.param(nn.average_pool, M, None, [[3.75, 4.75], [3.5, 5.75]], id="004b-7.5"),
+        pytest.param(nn.max_pool, M, 1, [[6, 6, 9], [6, 8, 8], [5, 8, 8]], id="004b-7.6-max"),
+        pytest.param(
+            nn.average_pool,
+            M,
+            1,
+            [[3.75, 3, 4.75], [4.25, 4.25, 5.5], [3.5, 5.5, 5.75]],
+            id="004b-7.6-average",
+        ),
+    ],
+)
+def test_worked_windows(function, rows, strides, expected):
+    got = function(image(rows), 2, strides)
+    np.testing.assert_allclose(got[0, :, :, 0], expected, rtol=1e-6)
+    reduction = {nn.max_pool: jnp.max, nn.sum_pool: jnp.sum, nn.average_pool: jnp.mean}[function]
+    np.testing.assert_allclose(nn.pool(image(rows), reduction, 2, strides)[0, :, :, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "largest", "mean"),
+    [
+        pytest.param(G14, 9, 2.5, id="000-G14"),
+        pytest.param(M, 9, 4.4375, id="004b-7.6"),
+        pytest.param(G12, 9, 4.3125, id="002-G12"),
+    ],
+)
+def test_worked_global(rows, largest, mean):
+    x = jnp.concatenate([image(rows), -image(rows)], -1)
+    np.testing.assert_allclose(nn.global_max_pool(x), [[largest, -np.min(rows)]])
+    np.testing.assert_allclose(nn.global_average_pool(x), [[mean, -mean]])
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "strides", "padding"),
+    [
+        pytest.param((8, 6), 2, None, 0, id="touching"),
+        pytest.param((9, 7), 2, None, 0, id="touching-with-a-rest"),
+        pytest.param((9, 8), (3, 2), None, 0, id="oblong"),
+        pytest.param((10, 10), 5, None, 0, id="many-in-a-window"),
+        pytest.param((9, 8), 3, 2, 0, id="overlapping"),
+        pytest.param((8, 8), 3, 2, 1, id="overlapping-padded"),
+        pytest.param((8, 8), 2, None, 1, id="touching-padded"),
+        pytest.param((9, 9), 2, 3, 0, id="gaps"),
+    ],
+)
+@pytest.mark.parametrize("name", ["max", "avg"])
+def test_matches_torch_with_gradients(name, size, window, strides, padding):
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    there = torch.tensor(x.transpose(0, 3, 1, 2).copy(), requires_grad=True)
+    y = getattr(torch.nn.functional, f"{name}_pool2d")(there, window, strides, padding)
+    weight = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
+    y.backward(torch.tensor(weight))
+    function = nn.max_pool if name == "max" else nn.average_pool
+    ours, pullback = jax.vjp(lambda x: function(x, window, strides, padding), jnp.asarray(x))
+    np.testing.assert_allclose(ours.transpose(0, 3, 1, 2), y.detach().numpy(), rtol=1e-5, atol=1e-6)
+    (gradient,) = pullback(jnp.asarray(weight.transpose(0, 2, 3, 1)))
+    np.testing.assert_allclose(gradient.transpose(0, 3, 1, 2), there.grad.numpy(), rtol=1e-5, atol=1e-6)
+    _, tangent = jax.jvp(
+        lambda x: function(x, window, strides, padding), (jnp.asarray(x),), (jnp.ones(x.shape),)
+    )
+    np.testing.assert_allclose(
+        (tangent * weight.transpose(0, 2, 3, 1)).sum(), there.grad.numpy().sum(), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 0), (0, 1))], ids=str)
+@pytest.mark.parametrize("strides", [1, 2, 3])
+def test_matches_linen(strides, padding):
+    x = jax.random.normal(jax.random.key(0), (2, 8, 9, 3))
+    steps = (strides, strides)
+    np.testing.assert_allclose(nn.max_pool(x, 3, strides, padding), linen.max_pool(x, (3, 3), steps, padding))
+    for counted in (True, False):
+        np.testing.assert_allclose(
+            nn.average_pool(x, 3, strides, padding, counted),
+            linen.avg_pool(x, (3, 3), steps, padding, counted),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 3), (2, 6, 4, 8, 3)], ids=["one-axis", "three-axes"])
+def test_other_ranks(shape):
+    x = jax.random.normal(jax.random.key(0), shape)
+    window = (2,) * (len(shape) - 2)
+    np.testing.assert_allclose(nn.max_pool(x, 2), linen.max_pool(x, window, window))
+    np.testing.assert_allclose(nn.average_pool(x, 2), linen.avg_pool(x, window, window), rtol=1e-5, atol=1e-6)
+    assert nn.global_average_pool(x).shape == (2, 3)
+    jax.test_util.check_grads(lambda x: nn.max_pool(x, 2), (x,), order=1, atol=1e-2, rtol=1e-2)
+
+
+def test_equal_maxima_share_the_gradient():
+    x = image([[1, 1, 0, 2], [1, 0, 2, 2]])
+    gradient = jax.grad(lambda x: (nn.max_pool(x, 2) * jnp.array([3.0, 6.0])[None, None, :, None]).sum())(x)
+    np.testing.assert_allclose(gradient[0, :, :, 0], [[1, 1, 0, 2], [1, 0, 2, 2]])
+    by_jax = jax.grad(lambda x: (x.reshape(1, 1, 2, 2, 2, 1).max((2, 4))).sum())(x)
+    np.testing.assert_allclose(jax.grad(lambda x: nn.max_pool(x, 2).sum())(x), by_jax)
+
+
+def test_max_pool_second_derivative_and_vmap():
+    x = jax.random.normal(jax.random.key(0), (4, 4, 4, 2))
+
+    def f(x):
+        return (nn.max_pool(x[None], 2) ** 2).sum()
+
+    hessian = jax.jit(jax.hessian(f))(x[0]).reshape(32, 32)
+    np.testing.assert_allclose(hessian, 2 * np.diag(np.diag(hessian) > 0), atol=1e-6)
+    assert (np.diag(hessian) > 0).sum() == 8
+    gradients = jax.vmap(jax.grad(f))(x)
+    np.testing.assert_allclose(gradients[2], jax.grad(f)(x[2]))
+
+
+def test_max_pool_keeps_bfloat16_and_shows_nan():
+    x = jnp.ones((1, 4, 4, 1), jnp.bfloat16)
+    assert nn.max_pool(x, 2).dtype == jnp.bfloat16
+    assert jax.grad(lambda x: nn.max_pool(x, 2).astype(jnp.float32).sum())(x).dtype == jnp.bfloat16
+    assert jnp.isnan(nn.max_pool(x.at[0, 0, 0, 0].set(jnp.nan), 2)[0, 0, 0, 0])
+
+
+def test_pooling_keeps_depth_and_is_equivariant_to_shifts_by_the_window():
+    x = jax.random.normal(jax.random.key(0), (1, 8, 8, 5))
+    for function in (nn.max_pool, nn.average_pool, nn.sum_pool):
+        y = function(x, 2)
+        assert y.shape == (1, 4, 4, 5)
+        np.testing.assert_allclose(function(jnp.roll(x, 2, 1), 2), jnp.roll(y, 1, 1), rtol=1e-6)
+
+
+def test_pool_takes_any_reduction():
+    x = jax.random.normal(jax.random.key(0), (1, 5, 5, 2))
+    got = nn.pool(x, jnp.median, 3, 2, 1, padding_value=7.0)
+    padded = np.pad(np.asarray(x), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=7.0)
+    for i, j, c in np.ndindex(3, 3, 2):
+        window = padded[0, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3, c]
+        np.testing.assert_allclose(got[0, i, j, c], np.median(window), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        pytest.param(lambda: nn.max_pool(jnp.ones((4, 4)), 2), ValueError, "x must have rank", id="rank"),
+        pytest.param(lambda: nn.max_pool(jnp.ones((1, 4, 4, 1), int), 2), TypeError, "floating", id="dtype"),
+        pytest.param(lambda: nn.max_pool(image(M), 5), ValueError, "window must fit", id="window"),
+        pytest.param(lambda: nn.max_pool(image(M), 0), ValueError, "window must be at least 1", id="zero"),
+        pytest.param(
+            lambda: nn.sum_pool(image(M), (2, 2, 2)), ValueError, "window must be an int", id="axes"
+        ),
+        pytest.param(lambda: nn.average_pool(image(M), 2, 0), ValueError, "strides must be", id="strides"),
+        pytest.param(lambda: nn.max_pool(image(M), 2, 2, 2), ValueError, "smaller than the window", id="pad"),
+        pytest.param(
+            lambda: nn.pool(image(M), jnp.max, 2, 2, "same"), ValueError, "padding must be", id="name"
+        ),
+        pytest.param(
+            lambda: nn.global_max_pool(jnp.ones((2, 3))), ValueError, "x must have rank", id="global"
+        ),
+    ],
+)
+def test_bad_input(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
