@@ -249,7 +249,9 @@ def launch(main: Callable[[Any], int], presets: Mapping[str, Settings]) -> None:
         elif before == "--preset":
             name = argument
     default = presets.get(name, presets["default"])
-    config = tyro.cli(type(default), default=default, description=sys.modules["__main__"].__doc__)
+    config = tyro.cli(
+        type(default), default=default, description=sys.modules["__main__"].__doc__, prog=f"python -m {_main_module()}"
+    )
     if config.preset not in presets:
         sys.exit(
             _complain(
@@ -268,8 +270,7 @@ def reported_errors():
     try:
         yield
     except train.TrainingInterrupted as error:
-        spec = sys.modules["__main__"].__spec__
-        again = " ".join(["python -m", spec.name if spec else sys.argv[0], *sys.argv[1:]])
+        again = " ".join(["python -m", _main_module(), *sys.argv[1:]])
         again += "" if "--resume" in sys.argv else " --resume"
         sys.exit(_complain(f"{error}; the state is saved. Continue with: {again}", 128 + error.signal_number))
     except KeyboardInterrupt:
@@ -279,6 +280,11 @@ def reported_errors():
             raise
         message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         sys.exit(_complain(message, EXIT_ERROR))
+
+
+def _main_module() -> str:
+    spec = sys.modules["__main__"].__spec__
+    return spec.name if spec else sys.argv[0]
 
 
 def prepare_devices(config: Settings) -> None:
@@ -485,7 +491,7 @@ def apply_run(arguments: Apply) -> int:
 
 def main() -> None:
     """The command line of this module."""
-    arguments = tyro.cli(Apply, description=__doc__)
+    arguments = tyro.cli(Apply, description=__doc__, prog="python -m experiments.run")
     with reported_errors():
         sys.exit(apply_run(arguments))
 
