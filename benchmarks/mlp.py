@@ -57,12 +57,14 @@ def row(
         hidden = [keras.layers.Dense(size, activation="relu") for size in sizes[1:-1]]
         return keras.Sequential([keras.Input(sizes[:1]), *hidden, keras.layers.Dense(sizes[-1])])
 
+    bare = supervised.jaxdl(ours, problem, report_norms=False)
     scanned = supervised.jaxdl_scanned(ours, problem)
     return Row(
         name="mlp",
         trains=f"MLP {'-'.join(map(str, sizes))}, ReLU, batch {batch_size}, cross-entropy, Adam",
         sides=(
             supervised.jaxdl(ours, problem),
+            bare,
             scanned,
             supervised.linen(plain, problem),
             supervised.torch(torch, problem),
@@ -70,7 +72,9 @@ def row(
             supervised.keras(keras, problem),
         ),
         targets=(
-            Target("never slower than plain Flax, within 3 %", "flax", "jaxdl", at_least=0.97),
+            Target(
+                "never slower than plain Flax at the same work, within 3 %", "flax", bare.name, at_least=0.97
+            ),
             Target("1.5 times the speed of PyTorch", "torch", "jaxdl", at_least=1.5),
             Target("the same, steps scanned", "torch", scanned.name, at_least=1.5),
         ),

@@ -141,7 +141,7 @@ def _looped(
 
 
 def jaxdl_step(
-    model: Callable[[], Any], problem: Problem, *, num_microbatches: int = 1
+    model: Callable[[], Any], problem: Problem, *, num_microbatches: int = 1, report_norms: bool = True
 ) -> tuple[Callable[[Any, Any], tuple[Any, Any]], Any]:
     """This library's step on a problem, not jitted, and its first state."""
     import jax
@@ -159,25 +159,29 @@ def jaxdl_step(
     state = create_train_state(
         jax.random.key(1), {"params": placed(net, problem.inputs[0], problem.layers, train=True)}, tx
     )
-    return make_update(grad_fn, tx), state
+    return make_update(grad_fn, tx, report_norms=report_norms), state
 
 
-def jaxdl(model: Callable[[], Any], problem: Problem, *, num_microbatches: int = 1) -> Side:
+def jaxdl(
+    model: Callable[[], Any], problem: Problem, *, num_microbatches: int = 1, report_norms: bool = True
+) -> Side:
     """This library: objective, update, jitted and donated.
 
     Args:
       model: makes the linen module; called when the side is built.
       problem: what is trained.
       num_microbatches: above 1, the gradient is gathered from as many slices of the batch.
+      report_norms: False leaves out the norms of gradient and update, which no other side computes.
     """
 
     def build() -> Run:
         import jax
 
-        step, state = jaxdl_step(model, problem, num_microbatches=num_microbatches)
+        step, state = jaxdl_step(model, problem, num_microbatches=num_microbatches, report_norms=report_norms)
         return _looped(jax.jit(step, donate_argnums=0), state, _device_batches(problem))
 
-    name = f"jaxdl ({num_microbatches} microbatches)" if num_microbatches > 1 else "jaxdl"
+    form = [f"{num_microbatches} microbatches"] * (num_microbatches > 1) + ["no norms"] * (not report_norms)
+    name = f"jaxdl ({', '.join(form)})" if form else "jaxdl"
     return Side(name, build)
 
 
