@@ -250,7 +250,10 @@ def launch(main: Callable[[Any], int], presets: Mapping[str, Settings]) -> None:
             name = argument
     default = presets.get(name, presets["default"])
     config = tyro.cli(
-        type(default), default=default, description=sys.modules["__main__"].__doc__, prog=f"python -m {_main_module()}"
+        type(default),
+        default=default,
+        description=sys.modules["__main__"].__doc__,
+        prog=f"python -m {_main_module()}",
     )
     if config.preset not in presets:
         sys.exit(
@@ -298,7 +301,9 @@ def prepare_devices(config: Settings) -> None:
             jax.config.update("jax_num_cpu_devices", config.devices // config.num_processes)
     together = config.num_processes > 1 or config.coordinator is not None
     train.initialize_distributed(
-        config.coordinator, config.num_processes if together else None, config.process_id if together else None
+        config.coordinator,
+        config.num_processes if together else None,
+        config.process_id if together else None,
     )
 
 

@@ -22,7 +22,9 @@ def atomic_path(path: Path) -> Iterator[pathlib.Path]:
     part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".part{path.suffix}")
+        handle, part = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=f".part{path.suffix}"
+        )
         os.close(handle)
         umask = os.umask(0)
         os.umask(umask)
@@ -33,7 +35,8 @@ def atomic_path(path: Path) -> Iterator[pathlib.Path]:
         os.replace(part, path)
     except OSError as error:
         raise OSError(
-            error.errno, f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder"
+            error.errno,
+            f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder",
         ) from error
     finally:
         if part is not None:

@@ -201,13 +201,17 @@ def test_one_device_eight_devices_and_two_processes_have_the_same_losses(tmp_pat
     variants = {
         "one": [["--devices=1"]],
         "eight": [["--devices=8"]],
-        "two": [[f"--coordinator=localhost:{port}", "--num-processes=2", f"--process-id={i}"] for i in (0, 1)],
+        "two": [
+            [f"--coordinator=localhost:{port}", "--num-processes=2", f"--process-id={i}"] for i in (0, 1)
+        ],
     }
     curves = {}
     for name, processes in variants.items():
         folder = tmp_path / name
         running = [
-            subprocess.Popen([*command, f"--output-dir={folder}", *extra], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [*command, f"--output-dir={folder}", *extra], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            )
             for extra in processes
         ]
         for process in running:

@@ -45,6 +45,25 @@ def test_dense_matches_torch():
     np.testing.assert_allclose(grads["bias"], there[2].grad.numpy(), rtol=1e-5, atol=1e-6)
 
 
+def test_dense_in_forward_mode_second_order_and_vmap(key):
+    x, layer = jax.random.normal(key, (3, 4)), nn.Dense(2)
+    variables = layer.init(key, x)
+
+    def f(kernel, x):
+        return jnp.tanh(layer.apply({"params": {**variables["params"], "kernel": kernel}}, x)).sum()
+
+    def plain(kernel, x):
+        return jnp.tanh(x @ kernel).sum()
+
+    kernel = variables["params"]["kernel"]
+    for transform in (jax.hessian, jax.jacfwd, jax.jacrev):
+        got, expected = (jax.jit(transform(function))(kernel, x) for function in (f, plain))
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    kernels = jnp.stack([kernel, 2 * kernel])
+    got, expected = (jax.vmap(jax.grad(function), (0, None))(kernels, x) for function in (f, plain))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_single_layer_rows_times_matrix():  # 001-G13
     kernel = jnp.arange(1.0, 7.0).reshape(2, 3)
     z = nn.Dense(3, use_bias=False).apply({"params": {"kernel": kernel}}, jnp.array([0.5, -0.25]))

@@ -306,3 +306,34 @@ def test_nnx_by_split_and_merge(key):
     for _ in range(60):
         state, metrics = update(state, line_batch())
     assert metrics["loss"] < 0.1
+
+
+def test_norms_are_global_l2_norms_and_can_be_left_out(key):
+    def objective(params, model_state, batch, key):
+        return 3 * params["a"][0] + 4 * params["b"][0, 0], (model_state, {})
+
+    tx = optax.sgd(0.1)
+    state = create_train_state(key, {"params": {"a": jnp.ones(2), "b": jnp.ones((1, 1))}}, tx)
+    with_norms, metrics = make_update(backprop(objective), tx)(state, None)
+    np.testing.assert_allclose(metrics["grad_norm"], 5.0, rtol=1e-6)
+    np.testing.assert_allclose(metrics["update_norm"], 0.5, rtol=1e-6)
+    without, metrics = make_update(backprop(objective), tx, report_norms=False)(state, None)
+    assert set(metrics) == {"loss"}
+    chex.assert_trees_all_equal(with_norms, without)
+
+
+def test_a_spoiled_model_state_goes_back_with_a_skipped_update(key):
+    def objective(params, model_state, batch, key):
+        loss = jnp.mean(params["w"] * batch)
+        return loss, ({"mean": model_state["mean"] + jnp.mean(batch), "count": model_state["count"] + 1}, {})
+
+    tx = optax.sgd(0.1)
+    variables = {"params": {"w": jnp.ones(2)}, "mean": jnp.zeros(()), "count": jnp.zeros((), jnp.int32)}
+    update = jax.jit(make_update(backprop(objective), tx, skip_nonfinite=True))
+    state, metrics = update(create_train_state(key, variables, tx), jnp.array([1.0, jnp.inf]))
+    assert float(metrics["skipped"]) == 1.0
+    assert float(state.model_state["mean"]) == 0.0
+    assert int(state.model_state["count"]) == 1
+    state, metrics = update(state, jnp.array([1.0, 3.0]))
+    assert float(metrics["skipped"]) == 0.0
+    assert float(state.model_state["mean"]) == 2.0

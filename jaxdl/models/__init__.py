@@ -1,0 +1,1 @@
+"""Networks by family: `from jaxdl.models.vision import LeNet5`."""
