@@ -143,12 +143,8 @@ def main(config: Config) -> int:
     """Trains every net of the table and reports all of them."""
     training, validation, test = read_data(config)
     run = Run("dense.mnist_mlp", config)
-    test_batches = data.Batches(
-        test, min(500, len(test["label"])), shuffle=False, drop_last=False, num_epochs=1
-    )
-    checked = data.Batches(
-        validation, min(500, len(validation["label"])), shuffle=False, drop_last=False, num_epochs=1
-    )
+    test_batches = data.Batches(test, min(500, len(test["label"])), shuffle=False, num_epochs=1)
+    checked = data.Batches(validation, min(500, len(validation["label"])), shuffle=False, num_epochs=1)
     calls = num_calls(config, len(training["label"]))
     epoch = max(1, len(training["label"]) // config.batch_size // STEPS_PER_CALL)
     rows, accuracy = [], {}

@@ -132,7 +132,7 @@ def main(config: Config) -> int:
     loss = losses.softmax_cross_entropy_with_integer_labels
     step = compile_step(estimator(augmented(classification(model, loss), config), config), tx, config)
     measure = classification_metrics(model, loss)
-    test_batches = data.Batches(held_out, 120, shuffle=False, drop_last=False, num_epochs=1)
+    test_batches = data.Batches(held_out, 120, shuffle=False, num_epochs=1)
 
     def look(state):
         return train.evaluate(measure, state.params, state.model_state, test_batches)

@@ -31,7 +31,8 @@ class Batches:
       seed: of the permutations.
       shuffle: False for the order of the source.
       drop_last: leave out the last N mod B rows of each epoch's order; False to yield them as a smaller
-        batch.
+        batch. None leaves them out of a shuffled stream, where every row gets its turn in another epoch, and of a
+        stacked one; it yields them in the order of the source, where an evaluation must see every row.
       num_epochs: how many times through the data; None for ever.
       transform: `batch -> batch`, run on the host on what this process reads, before stacking.
       stack: k, to yield leaves [k, B, ...] of k consecutive batches for `train.scan_steps`. A stack may span
@@ -55,7 +56,7 @@ class Batches:
         *,
         seed: int = 0,
         shuffle: bool = True,
-        drop_last: bool = True,
+        drop_last: bool | None = None,
         num_epochs: int | None = None,
         transform: Callable[[Batch], Batch] | None = None,
         stack: int | None = None,
@@ -70,6 +71,8 @@ class Batches:
         n = len(rows)
         if n == 0:
             raise ValueError("source is empty: it has no examples")
+        if drop_last is None:
+            drop_last = shuffle or stack is not None
         if drop_last and batch_size > n:
             raise ValueError(
                 f"batch_size is larger than the data: got {batch_size} for {n} examples; "

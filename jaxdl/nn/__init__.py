@@ -14,7 +14,6 @@ from jaxdl.nn.activations import (
 from jaxdl.nn.convolution import Conv, PartialConv
 from jaxdl.nn.dense import Dense, Dropout, Sequential, flatten
 from jaxdl.nn.initializers import (
-    Initializer,
     glorot_normal,
     glorot_uniform,
     he_normal,
@@ -39,7 +38,6 @@ __all__ = [
     "Conv",
     "Dense",
     "Dropout",
-    "Initializer",
     "PartialConv",
     "Sequential",
     "average_pool",

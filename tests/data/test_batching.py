@@ -119,6 +119,17 @@ def test_length_is_batches_per_epoch(n, b, drop_last, expected):
     assert len(Batches({"label": np.zeros(n, np.int8)}, b, drop_last=drop_last)) == expected
 
 
+def test_every_row_is_seen_in_order_unless_asked_otherwise():
+    """An evaluation that forgot a setting must not lose the rest of its rows."""
+    assert [len(b["label"]) for b in Batches(rows(10), 4, shuffle=False, num_epochs=1)] == [4, 4, 2]
+    assert [len(b["label"]) for b in Batches(rows(10), 4, num_epochs=1)] == [4, 4]
+    assert [len(b["label"]) for b in Batches(rows(10), 4, shuffle=False, drop_last=True, num_epochs=1)] == [
+        4,
+        4,
+    ]
+    assert [b["label"].shape for b in Batches(rows(10), 4, shuffle=False, stack=2, num_epochs=1)] == [(2, 4)]
+
+
 @pytest.mark.parametrize("source", [Counting, CountingMany])
 def test_a_huge_source_is_read_batch_by_batch(source):
     source = source(1_000_000)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from flax import linen
 
 from jaxdl import nn
+from jaxdl.nn.initializers import Initializer
 from jaxdl.types import Array, Dtype
 
 
@@ -31,8 +32,8 @@ class Perceptron(linen.Module):
     features: int = 1
     use_bias: bool = True
     dtype: Dtype | None = None
-    kernel_init: nn.Initializer = nn.zeros_init()
-    bias_init: nn.Initializer = nn.zeros_init()
+    kernel_init: Initializer = nn.zeros_init()
+    bias_init: Initializer = nn.zeros_init()
 
     @linen.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -60,8 +61,8 @@ class SoftmaxRegression(linen.Module):
     num_classes: int
     use_bias: bool = True
     dtype: Dtype | None = None
-    kernel_init: nn.Initializer = nn.zeros_init()
-    bias_init: nn.Initializer = nn.zeros_init()
+    kernel_init: Initializer = nn.zeros_init()
+    bias_init: Initializer = nn.zeros_init()
 
     @linen.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -101,8 +102,8 @@ class MLP(linen.Module):
     dropout_rate: float = 0.0
     use_bias: bool = True
     dtype: Dtype | None = None
-    kernel_init: nn.Initializer = nn.lecun_normal()
-    bias_init: nn.Initializer = nn.zeros_init()
+    kernel_init: Initializer = nn.lecun_normal()
+    bias_init: Initializer = nn.zeros_init()
 
     @linen.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
