@@ -185,7 +185,7 @@ def jaxdl(
     return Side(name, build)
 
 
-def jaxdl_scanned(model: Callable[[], Any], problem: Problem) -> Side:
+def jaxdl_scanned(model: Callable[[], Any], problem: Problem, *, report_norms: bool = True) -> Side:
     """This library: as many steps in one program, by `scan_steps`, as the problem has batches."""
     count = len(problem.inputs)
 
@@ -194,11 +194,12 @@ def jaxdl_scanned(model: Callable[[], Any], problem: Problem) -> Side:
 
         from jaxdl.train import scan_steps
 
-        step, state = jaxdl_step(model, problem)
+        step, state = jaxdl_step(model, problem, report_norms=report_norms)
         stacked = jax.device_put({"image": problem.inputs, "label": problem.labels})
         return _looped(jax.jit(scan_steps(step, count), donate_argnums=0), state, [stacked], units=count)
 
-    return Side(f"jaxdl ({count} steps a call)", build, quantum=count)
+    form = f"{count} steps a call" + ", no norms" * (not report_norms)
+    return Side(f"jaxdl ({form})", build, quantum=count)
 
 
 def naive_scanned(model: Callable[[], Any], problem: Problem) -> Side:

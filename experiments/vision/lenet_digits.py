@@ -9,16 +9,15 @@ digits are looked at for the curves and the result only: nothing is chosen by th
 """
 
 import dataclasses
-from functools import partial
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from experiments.classification import draw_classifier, fresh_state, logits_of
 from experiments.inputs import center_ink, read_images
-from experiments.run import Applied, Claim, Run, Settings, compile_step, create_state, estimator, launch
-from jaxdl import data, losses, metrics, optim, train, viz
+from experiments.run import Applied, Claim, Run, Settings, compile_step, estimator, launch
+from jaxdl import data, losses, optim, train, viz
 from jaxdl.models.vision import LeNet5
 from jaxdl.objectives import classification, classification_metrics
 from jaxdl.types import Objective
@@ -98,24 +97,10 @@ def build(config: Config):
     return model, tx
 
 
-def fresh_state(config: Config, model: LeNet5, tx, seed: int) -> train.TrainState:
-    """The state of one seed before training."""
-    init_key, train_key = jax.random.split(jax.random.key(seed))
-    variables = jax.jit(partial(model.init, train=False))(init_key, jnp.zeros((1, 28, 28, 1)))
-    return create_state(train_key, variables, tx, config)
-
-
-def logits_of(model):
-    """`(params, model_state, batch) -> logits`."""
-    return lambda params, model_state, batch: model.apply(
-        {"params": params, **model_state}, batch["image"], train=False
-    )
-
-
 def applied(config: Config) -> Applied:
     """The first seed's net, for a user's own images."""
     model, tx = build(config)
-    state = fresh_state(config, model, tx, config.seed)
+    state = fresh_state(config, model, tx, config.seed, (28, 28, 1))
 
     def read(path):
         return {"image": np.stack([center_ink(image, 28, 24, by_mass=False) for image in read_images(path)])}
@@ -141,7 +126,7 @@ def main(config: Config) -> int:
     for seed in range(config.seed, config.seed + config.num_seeds):
         state, history = run.fit(
             step,
-            fresh_state(config, model, tx, seed),
+            fresh_state(config, model, tx, seed, (28, 28, 1)),
             data.Batches(training, config.batch_size, seed=seed),
             num_steps=config.num_steps,
             part=f"seed-{seed}",
@@ -162,7 +147,9 @@ def main(config: Config) -> int:
             }
         )
         if seed == config.seed:
-            draw(run, model, state, history, held_out)
+            run.figure("learning_curves", lambda: viz.learning_curves(history))  # noqa: B023 - drawn at once
+            run.figure("filters", lambda: viz.filters(state.params["Conv_0"]["kernel"]))  # noqa: B023
+            draw_classifier(run, model, state, held_out, CLASSES, 120)
     worst = min(row["test accuracy %"] for row in rows)
     return run.finish(
         [(CLAIM, worst)],
@@ -174,26 +161,6 @@ def main(config: Config) -> int:
             "python -m experiments",
         ],
     )
-
-
-def draw(run, model, state, history, held_out) -> None:
-    """Curves, confusion matrix, first filters and the digits read wrongly."""
-    # Each of several processes looks at all digits: it is one figure, not a share of one.
-    all_digits = data.Batches(held_out, 120, shuffle=False, num_epochs=1, process_index=0, process_count=1)
-    prediction = train.predict(logits_of(model), state.params, state.model_state, all_digits)
-    truth, images = held_out["label"], held_out["image"][..., 0]
-    run.figure("learning_curves", lambda: viz.learning_curves(history))
-    matrix = metrics.confusion_matrix(prediction.labels, truth, num_classes=10)
-    run.figure("confusion_matrix", lambda: viz.confusion_matrix_plot(np.asarray(matrix), class_names=CLASSES))
-    run.figure("filters", lambda: viz.filters(np.asarray(state.params["Conv_0"]["kernel"])))
-    wrong = np.flatnonzero(prediction.labels != truth)
-    if len(wrong):
-        wrong = wrong[np.argsort(-prediction.probabilities[wrong].max(axis=1))][:25]
-        titles = [
-            f"{truth[i]} read as {prediction.labels[i]}\np = {prediction.probabilities[i].max():.2f}"
-            for i in wrong
-        ]
-        run.figure("misclassified", lambda: viz.image_grid(images[wrong], titles=titles))
 
 
 if __name__ == "__main__":

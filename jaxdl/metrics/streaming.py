@@ -87,11 +87,11 @@ class Metric:
         """The state before any data."""
         return self.parts.start()
 
-    def measure(self, *arrays: Array, where: Array | None = None) -> State:
+    def measure(self, *arrays: Any, where: Array | None = None) -> State:
         """The state of these arrays alone."""
         return self.parts.measure(*arrays, where)
 
-    def update(self, state: State, *arrays: Array, where: Array | None = None) -> State:
+    def update(self, state: State, *arrays: Any, where: Array | None = None) -> State:
         """The state after these arrays too."""
         return self.merge(state, self.measure(*arrays, where=where))
 
@@ -103,7 +103,7 @@ class Metric:
         """The metric of all data so far."""
         return self.parts.finish(state)
 
-    def __call__(self, *arrays: Array, where: Array | None = None, **settings: Any) -> Any:
+    def __call__(self, *arrays: Any, where: Array | None = None, **settings: Any) -> Any:
         """The metric of these arrays."""
         metric = self.bind(**settings) if settings else self
         return metric.compute(metric.measure(*arrays, where=where))
