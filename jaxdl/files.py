@@ -34,10 +34,7 @@ def atomic_path(path: Path) -> Iterator[pathlib.Path]:
             os.fsync(written.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder",
-        ) from error
+        raise _named(error, path) from error
     finally:
         if part is not None:
             pathlib.Path(part).unlink(missing_ok=True)
@@ -58,6 +55,26 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes indented JSON atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=True) + "\n")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a text file, made when it is not there.
+
+    Raises:
+      OSError: the file cannot be written; the message names it.
+    """
+    path = pathlib.Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise _named(error, path) from error
+
+
+def _named(error: OSError, path: pathlib.Path) -> OSError:
+    reason = error.strerror or error
+    return OSError(error.errno, f"cannot write {path}: {reason}. Free some space or choose another folder")
 
 
 def read_json(path: Path) -> Any:

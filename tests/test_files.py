@@ -41,6 +41,19 @@ def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match=r"cannot write .*file/x.json.*choose another folder"):
         files.write_json(tmp_path / "file" / "x.json", {})
+    with pytest.raises(OSError, match=r"cannot write .*file/x.jsonl.*choose another folder"):
+        files.append_line(tmp_path / "file" / "x.jsonl", "{}")
+
+
+def test_appending_keeps_what_stood_there(tmp_path):
+    for line in ("one", "two"):
+        files.append_line(tmp_path / "a" / "log", line)
+    assert (tmp_path / "a" / "log").read_text() == "one\ntwo\n"
+
+
+def test_full_disk():
+    with pytest.raises(OSError, match=r"cannot write /dev/full: No space left.*Free some space"):
+        files.append_line("/dev/full", "x")
 
 
 def test_not_json(tmp_path):

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-LEAVES = {"types", "checks", "files", "loops", "version"}
+LEAVES = {"types", "checks", "files", "loops", "backends", "version"}
 # What each package may import from jaxdl, besides the leaves and itself.
 MAY_IMPORT = {
     **{package: set() for package in ("nn", "losses", "optim", "search", "envs", "viz", "train")},

@@ -8,13 +8,12 @@ As everywhere in this field, "convolution" is cross-correlation: the kernel is n
 import itertools
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen
 from jax import lax
 
-from jaxdl import checks
+from jaxdl import backends, checks
 from jaxdl.nn.initializers import Initializer, lecun_normal, zeros_init
 from jaxdl.types import Array, Dtype
 
@@ -171,7 +170,7 @@ def _convolution(
     The banded form also holds no convolution for XLA, so on CPU its gradient is as fast inside `lax.scan` as
     outside, and `vmap` over kernels makes it a batched product.
     """
-    few = jax.default_backend() == "cpu" and groups == 1 and x.shape[-1] <= BANDED_CHANNELS
+    few = backends.compiles_for_cpu() and groups == 1 and x.shape[-1] <= BANDED_CHANNELS
     if few and kernel.shape[-3] > 1:
         return _banded_convolution(x, kernel, strides, padding, dilation)
     return _lax_convolution(x, kernel, strides, padding, dilation, groups)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen
 from jax import lax
 
-from jaxdl import checks
+from jaxdl import backends, checks
 from jaxdl.nn.initializers import Initializer, lecun_normal, zeros_init
 from jaxdl.types import Array, Dtype
 
@@ -60,7 +60,7 @@ class Dense(linen.Module):
         )
         x, kernel, bias = linen.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel)
-        if jax.default_backend() == "cpu":
+        if backends.compiles_for_cpu():
             # Five per cent of an MLP's step, ten of a Transformer's: the product is left alone and its
             # neighbours are scheduled better. A GPU would rather have bias and activation inside the product.
             y = lax.optimization_barrier(y)

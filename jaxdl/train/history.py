@@ -35,9 +35,7 @@ class History(Mapping[str, tuple[list[int], list[float]]]):
         row = {"step": step, **metrics}
         self.rows.append(row)
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            files.append_line(self.path, json.dumps(row))
 
     def last(self, name: str) -> float:
         """The latest value of a metric; KeyError with the names there are when it was never logged."""

@@ -17,7 +17,7 @@ import rich.table
 from flax import linen
 from jax.extend import core as jex_core
 
-from jaxdl import files
+from jaxdl import backends, files
 
 _MARK = re.compile(r"jaxdl_layer_(\d+)")
 
@@ -97,9 +97,9 @@ def summary(model: linen.Module, *example_args: Any, **kwargs: Any) -> Summary:
 
     FLOPs are read from the program that the forward pass traces to, each product belonging to the innermost
     layer that computes it: 2 per multiply-add of a matrix product or convolution, padding included, nothing
-    for elementwise work. A scanned body counts once per iteration, of a `cond` the dearest branch, of a
-    `while`, whose length is unknown, one iteration. A transposed convolution counts its input's elements
-    times the kernel.
+    for elementwise work. Layers count in their plain form, whatever form is fast on this machine. A scanned
+    body counts once per iteration, of a `cond` the dearest branch, of a `while`, whose length is unknown, one
+    iteration. A transposed convolution counts its input's elements times the kernel.
 
     Args:
       model: a Linen module.
@@ -146,7 +146,7 @@ def summary(model: linen.Module, *example_args: Any, **kwargs: Any) -> Summary:
     def forward(variables, key, arrays):
         return call(model.apply, arrays, variables, rngs={"params": key}, mutable=True)
 
-    with linen.intercept_methods(watch):
+    with linen.intercept_methods(watch), backends.plain_forms():
         program = jax.make_jaxpr(forward)(variables, key, arrays)
 
     macs = [0] * len(indices)
@@ -259,5 +259,11 @@ def export_stablehlo(
         specs = jax.export.symbolic_args_specs(args, "b, ...")
     else:
         specs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), jnp.result_type(x)), args)
-    exported = jax.export.export(jax.jit(function), platforms=tuple(platforms))(*specs)
+    with (
+        backends.plain_forms()
+    ):  # the file runs elsewhere: what is fast on this machine's CPU is not asked for
+        # A fresh function: a trace that JAX has kept from before may hold the forms of this machine.
+        exported = jax.export.export(jax.jit(lambda *args: function(*args)), platforms=tuple(platforms))(
+            *specs
+        )
     files.write_bytes(path, bytes(exported.serialize()))

@@ -175,7 +175,10 @@ def _length(batches: Any) -> int | None:
 
 def _not_finite(i: int, bad: Mapping[str, float], checkpointer: Checkpointer | None) -> str:
     named = ", ".join(f"{name} is {value}" for name, value in bad.items())
-    message = f"step {i}: {named}. Lower the learning rate, clip the gradient, or look for NaN in the data"
+    message = (
+        f"step {i}: {named}. Lower the learning rate, clip the gradient, or look in the data for NaN and for labels "
+        "outside the model's classes"
+    )
     if checkpointer is not None:
         checkpointer.wait()
     if checkpointer is not None and checkpointer.steps:

@@ -129,6 +129,39 @@ def test_devices_that_do_not_divide_the_batch(tmp_path):
     assert "Traceback" not in err
 
 
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = run(*DIGITS, f"--output-dir={tmp_path / 'file' / 'run'}")
+    assert code == 1
+    assert "cannot write" in err
+    assert "config.json" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_other_precisions(tmp_path, precision):
+    module, config = smoke("experiments.vision.lenet_digits", tmp_path / "run", precision=precision)
+    config = dataclasses.replace(config, num_steps=44, batch_size=64)
+    assert module.main(config) == 0
+    rows = (tmp_path / "run" / "metrics" / "seed-0.jsonl").read_text().splitlines()
+    losses = [json.loads(row)["loss"] for row in rows]
+    assert losses[-1] < losses[0] < 2.0, "it learns"
+    assert ("loss_scale" in rows[0]) == (precision == "float16")
+
+
+def test_labels_outside_the_classes_stop_the_run(tmp_path, monkeypatch):
+    module, config = smoke("experiments.vision.lenet_digits", tmp_path / "run")
+    right = module.examples
+
+    def wrong(split):
+        arrays = right(split)
+        return {**arrays, "label": arrays["label"] + 5}
+
+    monkeypatch.setattr(module, "examples", wrong)
+    with pytest.raises(FloatingPointError, match=r"step 2: .*loss is nan.*labels outside the model's classes"):
+        module.main(config)
+
+
 def test_missing_data_set_says_how_to_get_it(tmp_path):
     code, _, err = run("experiments.vision.lenet_mnist", f"--data-dir={tmp_path}", JAXDL_OFFLINE="1")
     assert code == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import linen
 
-from jaxdl import nn
+from jaxdl import backends, nn
 from jaxdl.nn import convolution
 
 
@@ -203,6 +203,15 @@ def test_other_backends_use_xlas(monkeypatch, key):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert holds_convolution(layer.apply, variables, x)
     np.testing.assert_allclose(layer.apply(variables, x), here, atol=1e-5)
+
+
+def test_plain_forms_are_traced_where_asked_for(key):
+    layer, x = nn.Conv(4, 3), jnp.ones((1, 6, 6, 1))
+    variables = layer.init(key, x)
+    assert not holds_convolution(layer.apply, variables, x)
+    with backends.plain_forms():
+        assert holds_convolution(layer.apply, variables, x)
+    assert not holds_convolution(layer.apply, variables, x)
 
 
 def test_jit_vmap_and_scan_agree(key):

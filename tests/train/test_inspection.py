@@ -335,3 +335,26 @@ class TestExportErrors:
         with pytest.raises(ValueError, match=r"example_args\[1\]\['n'\] must have a batch axis"):
             export_stablehlo(lambda x, d: x, (spec(3), {"n": spec()}), tmp_path / "f", batch_polymorphic=True)
         assert not (tmp_path / "f").exists()
+
+
+def test_lenet_counts_are_those_of_the_textbook():
+    """Formulas of the layers' sizes, whatever form the convolutions take on this machine."""
+    from jaxdl.models.vision import LeNet5
+
+    got = summary(LeNet5(), jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32), train=False)
+    expected = [28 * 28 * 6 * 25, 10 * 10 * 16 * 150, 400 * 120, 120 * 84, 84 * 10]
+    assert [row.macs for row in got.rows if row.macs] == expected
+    assert got.total_parameters == 61_706
+
+
+def test_export_holds_the_plain_convolution(tmp_path):
+    """A banded product is for this machine's CPU; the file is for any."""
+    from jaxdl import nn
+
+    layer, image = nn.Conv(4, 3), jnp.ones((1, 6, 6, 1))
+    variables = layer.init(jax.random.key(0), image)
+    here = layer.apply(variables, image)  # traced before, in the form of this machine
+    export_stablehlo(lambda x: layer.apply(variables, x), (image,), tmp_path / "net.stablehlo")
+    exported = jax.export.deserialize(bytearray((tmp_path / "net.stablehlo").read_bytes()))
+    assert "convolution" in exported.mlir_module()
+    np.testing.assert_allclose(exported.call(image), here, atol=1e-6)
