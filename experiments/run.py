@@ -109,14 +109,15 @@ class Run:
         self.seconds = 0.0
         about = {"experiment": name, "settings": _plain(config), "versions": _versions()}
         path = self.folder / "config.json"
-        if path.exists():
-            if not config.resume:
+        if self.writes:  # the other processes may come later and find what this one wrote
+            if not path.exists():
+                files.write_json(path, about)
+            elif config.resume:
+                _check_same_settings(files.read_json(path), about, path)
+            else:
                 raise FileExistsError(
                     f"{self.folder} holds a run already; add --resume to continue it, or choose another --output-dir"
                 )
-            _check_same_settings(files.read_json(path), about, path)
-        elif self.writes:
-            files.write_json(path, about)
         self.console.print(f"run folder: [bold]{self.folder}[/bold]")
 
     def fit(
@@ -142,11 +143,11 @@ class Run:
         """
         log = self.folder / (f"metrics/{part}.jsonl" if part else "metrics.jsonl")
         history = train.History(log if self.writes else None)
-        if history.path is not None and not self.config.resume:
-            history.path.unlink(missing_ok=True)
         checkpointer = train.Checkpointer(
             self.checkpoints(part), every=save_every, monitor=monitor, mode=mode
         )
+        if history.path is not None and not checkpointer.steps:  # a run cut off before its first checkpoint
+            history.path.unlink(missing_ok=True)
         with _tensorboard(self.folder / "tensorboard" / part if self.writes else None) as loggers:
             state, history = train.fit(
                 step,
@@ -241,9 +242,8 @@ def launch(main: Callable[[Any], int], presets: Mapping[str, Settings]) -> None:
     Exit codes: 0 claim met, 1 an error, 2 wrong arguments, 3 claim not met, 130 and 143 interrupted.
     """
     name = "default"
-    for before, argument in zip(
-        [*sys.argv, ""], [*sys.argv[1:], ""]
-    ):  # the preset decides the defaults of the rest
+    # The preset decides the defaults of all other settings, so it is read first.
+    for before, argument in zip([*sys.argv, ""], [*sys.argv[1:], ""]):
         if argument.startswith("--preset="):
             name = argument.split("=", 1)[1]
         elif before == "--preset":

@@ -183,8 +183,8 @@ class Checkpointer:
             self._delete_old()
 
     def _delete_old(self) -> None:
-        done = self.steps
-        for step in done[: -self.keep]:
+        # Orbax's own list is the same in every process; a look at the folder need not be while one is written.
+        for step in sorted(self._manager.all_steps())[: -self.keep]:
             if step != self.best_step:
                 self._manager.delete(step)
 

@@ -158,7 +158,9 @@ def test_labels_outside_the_classes_stop_the_run(tmp_path, monkeypatch):
         return {**arrays, "label": arrays["label"] + 5}
 
     monkeypatch.setattr(module, "examples", wrong)
-    with pytest.raises(FloatingPointError, match=r"step 2: .*loss is nan.*labels outside the model's classes"):
+    with pytest.raises(
+        FloatingPointError, match=r"step 2: .*loss is nan.*labels outside the model's classes"
+    ):
         module.main(config)
 
 
