@@ -18,8 +18,10 @@ import pytest
 from flax import linen
 
 from jaxdl.data import Batches
+from jaxdl.train.checkpoint import Checkpointer
 from jaxdl.train.evaluation import evaluate, predict
 from jaxdl.train.gradients import averaged_over, backprop
+from jaxdl.train.loop import fit
 from jaxdl.train.parallel import data_mesh, initialize_distributed, largest_axis_spec, pmap_step, shard_step
 from jaxdl.train.state import create_train_state
 from jaxdl.train.update import make_update
@@ -104,6 +106,20 @@ def work(rank, address, out):
             step(state, {name: x[:6] for name, x in data.items()})
         with pytest.raises(ValueError, match="none on process 1"):
             evaluate(metrics_fn, state.params, {}, rows(data, 0, 16 * (1 - rank), 16))
+    shared = pathlib.Path(out).parents[1] / "checkpoints"
+    for num_steps in (7, 12):  # the second fit goes on from the first one's last checkpoint
+        step = make_step("fsdp")
+        state, history = fit(
+            step,
+            step.place(make_state()),
+            Batches(make_data(100), BATCH, seed=3),
+            num_steps=num_steps,
+            checkpointer=Checkpointer(shared, every=2),
+            resume=num_steps == 12,
+            log_every=1,
+            progress=None,
+        )
+    found["fit"] = history["loss"][1]
     with pytest.raises(AssertionError, match="same"):
         make_step("replicated").place({"w": jnp.full(3, rank, jnp.float32)})
     with pytest.raises(ValueError, match="must be all 8 devices where 2 processes run, got 4"):
@@ -169,6 +185,21 @@ def test_evaluation_is_over_the_examples_of_both(mode, processes, alone):
     for found in processes:
         np.testing.assert_allclose(found[f"{mode}/accuracy"], alone[2], rtol=1e-12)
     assert processes[0][f"{mode}/labels"] + processes[1][f"{mode}/labels"] == alone[1].tolist()
+
+
+def test_checkpoints_of_two_processes_are_restored_by_one(processes, tmp_path_factory):
+    """Split over both and saved into one folder, resumed by both, read by one: the uninterrupted single run."""
+    step = jax.jit(make_update(backprop(objective), TX))
+    batches = Batches(make_data(100), BATCH, seed=3)
+    state, history = fit(step, make_state(), batches, num_steps=12, log_every=1, progress=None)
+    assert processes[0]["fit"] == processes[1]["fit"]
+    np.testing.assert_allclose(processes[0]["fit"], history["loss"][1], atol=1e-5)
+    checkpointer = Checkpointer(tmp_path_factory.getbasetemp() / "checkpoints")
+    assert checkpointer.steps == [10, 12]
+    restored = checkpointer.restore(make_state()).state
+    checkpointer.close()
+    assert int(restored.step) == 12
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), restored.params, state.params)
 
 
 def test_alone_without_a_cluster():
