@@ -123,7 +123,9 @@ def test_experiments_do_not_import_each_other():
     for path in sorted((ROOT / "experiments").rglob("*.py")):
         for name, _ in imports(path):
             if name.startswith("experiments."):
-                assert name.split(".")[1] in ("run", "inputs", "classification"), f"{path} imports {name}"
+                assert name.split(".")[1] in ("settings", "run", "inputs", "classification"), (
+                    f"{path} imports {name}"
+                )
 
 
 @pytest.mark.parametrize(

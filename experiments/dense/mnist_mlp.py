@@ -20,7 +20,8 @@ import optax
 
 from experiments.classification import draw_classifier, fresh_state, logits_of
 from experiments.inputs import center_ink, read_images
-from experiments.run import Applied, Claim, Run, Settings, estimator, launch
+from experiments.run import Applied, Claim, Run
+from experiments.settings import Settings, estimator, launch
 from jaxdl import data, losses, nn, optim, train, viz
 from jaxdl.models.dense import MLP, SoftmaxRegression
 from jaxdl.objectives import classification, classification_metrics

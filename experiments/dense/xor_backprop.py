@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.run import Claim, Run, Settings, launch
+from experiments.run import Claim, Run
+from experiments.settings import Settings, launch
 from jaxdl import data, losses, nn, optim, rules, train, viz
 from jaxdl.models.dense import MLP
 from jaxdl.types import Array

@@ -14,13 +14,12 @@ from typing import Literal
 import jax
 import numpy as np
 
-from experiments.classification import draw_classifier, fresh_state, logits_of
+from experiments.classification import fresh_state, logits_of, train_seeds
 from experiments.inputs import center_ink, read_images
-from experiments.run import Applied, Claim, Run, Settings, compile_step, estimator, launch
-from jaxdl import data, losses, optim, train, viz
+from experiments.run import Applied, Claim, Run
+from experiments.settings import Settings, launch
+from jaxdl import data, optim
 from jaxdl.models.vision import LeNet5
-from jaxdl.objectives import classification, classification_metrics
-from jaxdl.types import Objective
 
 CLAIM = Claim("held-out digits read correctly, worst of the seeds, in percent", 98.0)
 CLASSES = [str(digit) for digit in range(10)]
@@ -70,24 +69,6 @@ def examples(split: Literal["train", "test"]) -> dict[str, np.ndarray]:
     return {"image": frame(arrays["image"]), "label": arrays["label"]}
 
 
-def augmented(objective: Objective, config: Config) -> Objective:
-    """The objective on digits that are turned, shifted and scaled at random, on the device."""
-
-    def change(key, image):
-        turn, shift, zoom = jax.random.split(key, 3)
-        image = data.random_rotate(turn, image, config.max_degrees)
-        image = data.random_translate(shift, image, config.max_shift / image.shape[0])
-        return data.random_zoom(zoom, image, config.max_zoom)
-
-    def changed_objective(params, model_state, batch, key):
-        noise_key, key = jax.random.split(key)
-        keys = jax.random.split(noise_key, len(batch["label"]))
-        batch = {**batch, "image": jax.vmap(change)(keys, batch["image"])}
-        return objective(params, model_state, batch, key)
-
-    return changed_objective
-
-
 def build(config: Config):
     """Model and optimizer."""
     model = LeNet5(num_classes=10, sparse_c3=config.sparse_c3)
@@ -111,45 +92,26 @@ def applied(config: Config) -> Applied:
 def main(config: Config) -> int:
     """Trains a net for each seed and reports all of them."""
     run = Run("vision.lenet_digits", config)
-    training, held_out = examples("train"), examples("test")
     model, tx = build(config)
-    run.console.print(train.summary(model, training["image"][:1], train=False))
-    loss = losses.softmax_cross_entropy_with_integer_labels
-    step = compile_step(estimator(augmented(classification(model, loss), config), config), tx, config)
-    measure = classification_metrics(model, loss)
-    test_batches = data.Batches(held_out, 120, shuffle=False, num_epochs=1)
 
-    def look(state):
-        return train.evaluate(measure, state.params, state.model_state, test_batches)
+    def change(key, image):
+        turn, shift, zoom = jax.random.split(key, 3)
+        image = data.random_rotate(turn, image, config.max_degrees)
+        image = data.random_translate(shift, image, config.max_shift / image.shape[0])
+        return data.random_zoom(zoom, image, config.max_zoom)
 
-    rows = []
-    for seed in range(config.seed, config.seed + config.num_seeds):
-        state, history = run.fit(
-            step,
-            fresh_state(config, model, tx, seed, (28, 28, 1)),
-            data.Batches(training, config.batch_size, seed=seed),
-            num_steps=config.num_steps,
-            part=f"seed-{seed}",
-            hooks=[train.make_evaluation(look, every=110, prefix="test/")],
-            log_every=22,
-            progress="epoch",
-        )
-        result = look(state)
-        rows.append(
-            {
-                "seed": seed,
-                "test accuracy %": 100 * result["accuracy"],
-                "wrong of 360": round(360 * (1 - result["accuracy"])),
-                "test loss": result["loss"],
-                "train accuracy %": 100 * history.last("accuracy"),
-                "seconds": history.last("seconds"),
-                "first step s": history.first_step_seconds,
-            }
-        )
-        if seed == config.seed:
-            run.figure("learning_curves", lambda: viz.learning_curves(history))  # noqa: B023 - drawn at once
-            run.figure("filters", lambda: viz.filters(state.params["Conv_0"]["kernel"]))  # noqa: B023
-            draw_classifier(run, model, state, held_out, CLASSES, 120)
+    rows = train_seeds(
+        run,
+        model,
+        tx,
+        change,
+        examples("train"),
+        examples("test"),
+        CLASSES,
+        evaluate_every=110,
+        log_every=22,
+        held_out_batch=120,
+    )
     worst = min(row["test accuracy %"] for row in rows)
     return run.finish(
         [(CLAIM, worst)],

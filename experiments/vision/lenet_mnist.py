@@ -9,18 +9,15 @@ curves and the result only: nothing is chosen by them.
 """
 
 import dataclasses
-from functools import partial
 
-import jax
 import numpy as np
 
-from experiments.classification import draw_classifier, fresh_state, logits_of
+from experiments.classification import fresh_state, logits_of, train_seeds
 from experiments.inputs import center_ink, read_images
-from experiments.run import Applied, Claim, Run, Settings, compile_step, estimator, launch
-from jaxdl import data, losses, optim, train, viz
+from experiments.run import Applied, Claim, Run
+from experiments.settings import Settings, launch
+from jaxdl import data, optim
 from jaxdl.models.vision import LeNet5
-from jaxdl.objectives import classification, classification_metrics
-from jaxdl.types import Objective
 
 CLAIM = Claim("MNIST test digits read correctly, worst of the seeds, in percent", 99.0)
 CLASSES = [str(digit) for digit in range(10)]
@@ -53,18 +50,10 @@ PRESETS = {
 }
 
 
-def augmented(objective: Objective, config: Config) -> Objective:
-    """The objective on digits that are shifted at random, on the device."""
-    if config.max_shift == 0:
-        return objective
-
-    def shifted_objective(params, model_state, batch, key):
-        noise_key, key = jax.random.split(key)
-        keys = jax.random.split(noise_key, len(batch["label"]))
-        shift = partial(data.random_translate, max_fraction=config.max_shift / 28)
-        return objective(params, model_state, {**batch, "image": jax.vmap(shift)(keys, batch["image"])}, key)
-
-    return shifted_objective
+def examples(split: str, config: Config) -> dict[str, np.ndarray]:
+    """One split in memory, pixels in [0, 1]."""
+    arrays = data.as_arrays(data.load("mnist", split, config.data_dir))
+    return {"image": data.scale_pixels(arrays["image"]), "label": arrays["label"]}
 
 
 def build(config: Config):
@@ -89,52 +78,29 @@ def applied(config: Config) -> Applied:
 
 def main(config: Config) -> int:
     """Trains a net for each seed and reports all of them."""
-    scaled = lambda split: {
-        "image": data.scale_pixels(
-            (arrays := data.as_arrays(data.load("mnist", split, config.data_dir)))["image"]
-        ),
-        "label": arrays["label"],
-    }
-    training, test = scaled("train"), scaled("test")
+    training, test = examples("train", config), examples("test", config)
     run = Run("vision.lenet_mnist", config)
     model, tx = build(config)
-    loss = losses.softmax_cross_entropy_with_integer_labels
-    step = compile_step(estimator(augmented(classification(model, loss), config), config), tx, config)
-    measure = classification_metrics(model, loss)
-    test_batches = data.Batches(test, 500, shuffle=False, drop_last=False, num_epochs=1)
 
-    def look(state):
-        return train.evaluate(measure, state.params, state.model_state, test_batches)
+    def change(key, image):
+        return (
+            data.random_translate(key, image, config.max_shift / image.shape[0])
+            if config.max_shift
+            else image
+        )
 
-    rows = []
-    for seed in range(config.seed, config.seed + config.num_seeds):
-        state, history = run.fit(
-            step,
-            fresh_state(config, model, tx, seed, (28, 28, 1)),
-            data.prefetch_to_device(
-                data.Batches(training, config.batch_size, seed=seed), sharding=step.batch_sharding
-            ),
-            num_steps=config.num_steps,
-            part=f"seed-{seed}",
-            hooks=[train.make_evaluation(look, every=468, prefix="test/")],
-            log_every=117,
-            progress="epoch",
-        )
-        result = look(state)
-        rows.append(
-            {
-                "seed": seed,
-                "test accuracy %": 100 * result["accuracy"],
-                "test loss": result["loss"],
-                "train accuracy %": 100 * history.last("accuracy"),
-                "seconds": history.last("seconds"),
-                "first step s": history.first_step_seconds,
-            }
-        )
-        if seed == config.seed:
-            run.figure("learning_curves", lambda: viz.learning_curves(history))  # noqa: B023 - drawn at once
-            run.figure("filters", lambda: viz.filters(state.params["Conv_0"]["kernel"]))  # noqa: B023
-            draw_classifier(run, model, state, test, CLASSES, 500)
+    rows = train_seeds(
+        run,
+        model,
+        tx,
+        change,
+        training,
+        test,
+        CLASSES,
+        evaluate_every=468,
+        log_every=117,
+        held_out_batch=500,
+    )
     worst = min(row["test accuracy %"] for row in rows)
     return run.finish(
         [(CLAIM, worst)],
