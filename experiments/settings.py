@@ -112,7 +112,9 @@ def reported_errors():
         if os.environ.get("JAXDL_TRACEBACK"):
             raise
         message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        sys.exit(_complain(message, EXIT_ERROR))
+        _complain(message, EXIT_ERROR)
+        Console(stderr=True).print("JAXDL_TRACEBACK=1 before the command shows where", style="dim")
+        sys.exit(EXIT_ERROR)
 
 
 def _main_module() -> str:

@@ -37,9 +37,8 @@ def digits(split: Split = None) -> dict[str, np.ndarray]:
       ValueError: unknown split.
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
-      Repository,
-    1998, doi 10.24432/C50P49, licence CC BY 4.0. The 1,797 are its test file, in the file's order, the copy
-    that scikit-learn ships.
+      Repository, 1998, doi 10.24432/C50P49, licence CC BY 4.0. The 1,797 are its test file, in the file's
+      order, the copy that scikit-learn ships.
     """
     return _embedded("digits", split)
 
@@ -59,6 +58,6 @@ def iris(split: Split = None) -> dict[str, np.ndarray]:
 
     Source: R. A. Fisher, Iris, UCI Machine Learning Repository, 1936, doi 10.24432/C56C76, licence CC BY 4.0.
     Differs from the UCI file in flowers 35 and 38, where scikit-learn's copy, used here, follows Fisher's
-    paper.
+      paper.
     """
     return _embedded("iris", split)

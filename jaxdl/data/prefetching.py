@@ -161,8 +161,7 @@ def prefetch_to_device(batches: Iterable[Any], size: int = 2, sharding: Any = No
     Returns:
       An iterator of the same batches as `jax.Array`s, with the `len()`, `state()` and `restore()` of
       `batches`: the state refers to the last batch yielded. An error in the thread is raised at the batch it
-        belongs to. The thread
-      ends with the data, at `close()`, and when the iterator is dropped.
+      belongs to. The thread ends with the data, at `close()`, and when the iterator is dropped.
 
     Raises:
       ValueError: `size` below 1.
