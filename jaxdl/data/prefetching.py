@@ -25,8 +25,21 @@ def _place(batch: Any, sharding: Any) -> Any:
     if sharding is None:
         return jax.device_put(batch)
     if sharding.is_fully_addressable:
+        _check_shares(batch, sharding)
         return jax.device_put(batch, sharding)
     return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)
+
+
+def _check_shares(batch: Any, sharding: Any) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
+        try:
+            sharding.shard_shape(np.shape(leaf))
+        except ValueError:
+            count = sharding.num_devices
+            raise ValueError(
+                f"batch{jax.tree_util.keystr(path)} has shape {np.shape(leaf)}, which {count} devices cannot share "
+                f"equally: choose a batch size that is a multiple of {count}, or fewer devices"
+            ) from None
 
 
 def _fetch(
@@ -164,7 +177,7 @@ def prefetch_to_device(batches: Iterable[Any], size: int = 2, sharding: Any = No
       belongs to. The thread ends with the data, at `close()`, and when the iterator is dropped.
 
     Raises:
-      ValueError: `size` below 1.
+      ValueError: `size` below 1; when iterated: a batch that the devices cannot share equally.
       TypeError: when iterated: a leaf of text or objects.
     """
     return DevicePrefetch(batches, size, sharding)

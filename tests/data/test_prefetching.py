@@ -77,6 +77,15 @@ def test_shards_over_devices():
     batches.close()
 
 
+def test_a_batch_that_the_devices_cannot_share():
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    batches = prefetch_to_device(make(n=64, b=12), sharding=NamedSharding(mesh, P("data")))
+    with pytest.raises(
+        ValueError, match=r"has shape \(12,.*which 8 devices cannot share equally: .*multiple of 8"
+    ):
+        next(batches)
+
+
 @pytest.mark.parametrize("yielded", [0, 1, 4, 7])
 def test_state_refers_to_the_last_batch_yielded(yielded):
     batches = prefetch_to_device(make(), size=3)

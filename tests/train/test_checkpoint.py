@@ -257,12 +257,16 @@ def test_killed_while_saving_and_resumed_is_bit_for_bit(tmp_path):
     command = [sys.executable, "-c", VICTIM]
     subprocess.run([*command, str(tmp_path / "whole"), str(tmp_path / "whole.npy")], check=True, timeout=120)
     rng = random.Random(0)
+    latest = lambda: max(train.Checkpointer(tmp_path / "cut").steps, default=0)  # noqa: E731
     for _ in range(3):
         victim = subprocess.Popen(
             [*command, str(tmp_path / "cut"), str(tmp_path / "cut.npy")], stdout=subprocess.PIPE
         )
         victim.stdout.readline()
-        time.sleep(rng.uniform(0.8, 1.6))
+        before = latest()
+        while victim.poll() is None and latest() < before + 12:  # four saves, however fast the machine is
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.02))  # somewhere within the next one
         victim.send_signal(signal.SIGKILL)
         victim.wait()
         victim.stdout.close()
