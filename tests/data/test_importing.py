@@ -315,7 +315,11 @@ def test_an_interrupted_import_can_be_repeated(tmp_path, tensorflow, how):
         time.sleep(0.02)
     process.send_signal(how)
     process.communicate(timeout=60)
-    assert process.returncode != 0
+    if (
+        process.returncode == 0
+    ):  # Python may lose an exception that a signal raises inside a callback: then it is whole
+        assert len(load("mnist", data_dir=tmp_path / "sets")) == 24_000
+        return
     if how != signal.SIGKILL:
         assert nothing_but(tmp_path / "sets")
     with pytest.raises(FileNotFoundError):
