@@ -185,8 +185,21 @@ def jaxdl(
     return Side(name, build)
 
 
-def jaxdl_scanned(model: Callable[[], Any], problem: Problem, *, report_norms: bool = True) -> Side:
-    """This library: as many steps in one program, by `scan_steps`, as the problem has batches."""
+# XLA's CPU compiler hands products and reductions to YNNPACK by default; without it some programs are faster.
+NO_YNN = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+
+def jaxdl_scanned(
+    model: Callable[[], Any], problem: Problem, *, report_norms: bool = True, ynn: bool = True
+) -> Side:
+    """This library: as many steps in one program, by `scan_steps`, as the problem has batches.
+
+    Args:
+      model: makes the linen module; called when the side is built.
+      problem: what is trained.
+      report_norms: False leaves out the norms of gradient and update, which no other side computes.
+      ynn: False compiles with `NO_YNN`.
+    """
     count = len(problem.inputs)
 
     def build() -> Run:
@@ -196,9 +209,11 @@ def jaxdl_scanned(model: Callable[[], Any], problem: Problem, *, report_norms: b
 
         step, state = jaxdl_step(model, problem, report_norms=report_norms)
         stacked = jax.device_put({"image": problem.inputs, "label": problem.labels})
-        return _looped(jax.jit(scan_steps(step, count), donate_argnums=0), state, [stacked], units=count)
+        options = None if ynn else NO_YNN
+        scanned = jax.jit(scan_steps(step, count), donate_argnums=0, compiler_options=options)
+        return _looped(scanned, state, [stacked], units=count)
 
-    form = f"{count} steps a call" + ", no norms" * (not report_norms)
+    form = f"{count} steps a call" + ", no norms" * (not report_norms) + ", no YNN" * (not ynn)
     return Side(f"jaxdl ({form})", build, quantum=count)
 
 
