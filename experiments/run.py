@@ -78,6 +78,7 @@ class Run:
         self.folder = _run_folder(name, config)
         self.writes = jax.process_index() == 0
         self.seconds = 0.0
+        self.tables: dict[str, list[dict[str, Any]]] = {}
         about = {"experiment": name, "settings": _plain(config), "versions": _versions()}
         path = self.folder / "config.json"
         if self.writes:  # the other processes may come later and find what this one wrote
@@ -148,6 +149,11 @@ class Run:
         with files.atomic_path(self.folder / "figures" / f"{name}.png") as path:
             draw().savefig(path, dpi=120)
 
+    def table(self, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Prints a table besides the main one, and keeps it for result.json."""
+        self.tables[title] = [dict(row) for row in rows]
+        self.console.print(_table(title, rows))
+
     def finish(
         self,
         measured: Sequence[tuple[Claim, float]],
@@ -173,6 +179,8 @@ class Run:
             for claim, value in measured
         ]
         result = {**entries[0], "also": entries[1:], "table": list(table), "machine": _machine()}
+        if self.tables:
+            result["tables"] = self.tables
         if self.writes:
             files.write_json(self.folder / "result.json", result)
         if table:

@@ -119,13 +119,14 @@ def test_public_names(name):
         assert public not in files, f"{name}/{public}.py hides the function of that name"
 
 
+SHARED = ("settings", "run", "inputs", "classification", "nets")
+
+
 def test_experiments_do_not_import_each_other():
     for path in sorted((ROOT / "experiments").rglob("*.py")):
         for name, _ in imports(path):
             if name.startswith("experiments."):
-                assert name.split(".")[1] in ("settings", "run", "inputs", "classification"), (
-                    f"{path} imports {name}"
-                )
+                assert name.split(".")[1] in SHARED, f"{path} imports {name}"
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ import optax
 
 from experiments.classification import draw_classifier, fresh_state, logits_of
 from experiments.inputs import center_ink, read_images
+from experiments.nets import UPDATES_PER_CALL, num_calls, train_net
 from experiments.run import Applied, Claim, Run
-from experiments.settings import Settings, estimator, launch
+from experiments.settings import Settings, launch
 from jaxdl import data, losses, nn, optim, train, viz
 from jaxdl.models.dense import MLP, SoftmaxRegression
 from jaxdl.objectives import classification, classification_metrics
@@ -38,7 +39,6 @@ CLAIMS = {
 }
 EPOCHS = {"mnist": 15, "digits": 100}
 CLASSES = [str(digit) for digit in range(10)]
-STEPS_PER_CALL = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,20 +111,18 @@ def read_data(config: Config) -> tuple[dict, dict, dict]:
     return training, validation, test
 
 
-def num_calls(config: Config, num_training: int) -> int:
-    """Calls of the compiled step, each of STEPS_PER_CALL updates."""
-    updates = (config.num_epochs or EPOCHS[config.dataset]) * (num_training // config.batch_size)
-    return max(1, updates // STEPS_PER_CALL)
+def num_updates(config: Config, num_training: int) -> int:
+    """Updates of each net, for the schedules."""
+    epochs = config.num_epochs or EPOCHS[config.dataset]
+    return UPDATES_PER_CALL * num_calls(epochs, num_training, config.batch_size)
 
 
 def applied(config: Config) -> Applied:
     """The ReLU net, for a user's own images."""
     net = NETS[-1]
     side, box = (28, 20) if config.dataset == "mnist" else (8, 8)
-    calls = num_calls(config, 48_000 if config.dataset == "mnist" else 1_149)
-    state = fresh_state(
-        config, net.model, net.optimizer(calls * STEPS_PER_CALL), config.seed, (side, side, 1)
-    )
+    updates = num_updates(config, 48_000 if config.dataset == "mnist" else 1_149)
+    state = fresh_state(config, net.model, net.optimizer(updates), config.seed, (side, side, 1))
 
     def read(path):
         by_mass = config.dataset == "mnist"
@@ -141,36 +139,26 @@ def main(config: Config) -> int:
     run = Run("dense.mnist_mlp", config)
     test_batches = data.Batches(test, min(500, len(test["label"])), shuffle=False, num_epochs=1)
     checked = data.Batches(validation, min(500, len(validation["label"])), shuffle=False, num_epochs=1)
-    calls = num_calls(config, len(training["label"]))
-    epoch = max(1, len(training["label"]) // config.batch_size // STEPS_PER_CALL)
+    updates = num_updates(config, len(training["label"]))
+    epochs = config.num_epochs or EPOCHS[config.dataset]
     rows, accuracy = [], {}
     for net in NETS:
-        tx = net.optimizer(calls * STEPS_PER_CALL)
+        tx = net.optimizer(updates)
         state = fresh_state(config, net.model, tx, config.seed, training["image"].shape[1:])
         loss = losses.softmax_cross_entropy_with_integer_labels
         measure = classification_metrics(net.model, loss)
-        look = lambda state: train.evaluate(measure, state.params, state.model_state, checked)  # noqa: B023
-        hooks = [train.make_evaluation(look, every=epoch)]
-        if net.early_stopping:
-            hooks.append(train.EarlyStopping("validation/loss", patience=config.patience))
-        update = train.make_update(
-            estimator(classification(net.model, loss), config),
-            tx,
-            skip_nonfinite=config.precision == "float16",
-        )
-        step = train.shard_step(
-            train.scan_steps(update, STEPS_PER_CALL), train.data_mesh(config.devices), jax.P(None, "data")
-        )
-        state, history = run.fit(
-            step,
+        patience = [train.EarlyStopping("validation/loss", patience=config.patience)]
+        state, history = train_net(
+            run,
+            net.name.replace(" ", "-"),
             state,
-            data.Batches(training, config.batch_size, seed=config.seed, stack=STEPS_PER_CALL),
-            num_steps=calls,
-            part=net.name.replace(" ", "-"),
-            hooks=hooks,
-            log_every=epoch,
-            progress="epoch",
-            steps_per_epoch=epoch,
+            classification(net.model, loss),
+            tx,
+            training,
+            num_epochs=epochs,
+            batch_size=config.batch_size,
+            look=lambda state: train.evaluate(measure, state.params, state.model_state, checked),  # noqa: B023
+            hooks=patience if net.early_stopping else [],
         )
         result = train.evaluate(measure, state.params, state.model_state, test_batches)
         accuracy[net.name] = 100 * result["accuracy"]
@@ -180,7 +168,7 @@ def main(config: Config) -> int:
                 "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
                 "test accuracy %": 100 * result["accuracy"],
                 "test loss": result["loss"],
-                "updates": history["loss"][0][-1] * STEPS_PER_CALL,
+                "updates": history["loss"][0][-1] * UPDATES_PER_CALL,
                 "seconds": history.last("seconds"),
             }
         )

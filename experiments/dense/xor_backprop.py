@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.nets import Repeated
 from experiments.run import Claim, Run
 from experiments.settings import Settings, launch
 from jaxdl import data, losses, nn, optim, rules, train, viz
@@ -80,17 +81,6 @@ def train_population(run: Run, part: str, model, grad_fn, tx, batch, num_starts:
         part=part,
     )
     return states, history
-
-
-class Repeated:
-    """The same batch for ever."""
-
-    def __init__(self, batch):
-        self.batch = batch
-
-    def __iter__(self):
-        while True:
-            yield self.batch
 
 
 def gate_net(hidden: int) -> MLP:

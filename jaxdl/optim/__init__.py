@@ -15,6 +15,7 @@ from jaxdl.optim.adaptive import (
     scale_by_rmsprop,
 )
 from jaxdl.optim.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
+from jaxdl.optim.constraints import max_norm_projection, weight_clipping
 from jaxdl.optim.decay import add_decayed_weights, coupled_l2
 from jaxdl.optim.first_order import (
     ema_momentum,
@@ -56,6 +57,7 @@ __all__ = [
     "freeze",
     "gradient_descent",
     "linear_warmup",
+    "max_norm_projection",
     "momentum",
     "nesterov",
     "nesterov_iterate",
@@ -73,4 +75,5 @@ __all__ = [
     "skip_nonfinite",
     "step_decay",
     "warmup_cosine",
+    "weight_clipping",
 ]

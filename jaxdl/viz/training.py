@@ -1,5 +1,6 @@
 """How a run went: curves over steps, distributions of weights."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -144,4 +145,74 @@ def parameter_vs_loss(values: Any, losses: Any, *, name: str = "parameter") -> "
     )
     axes.margins(y=0.15)
     canvas.style(axes, title=f"loss along {name}", x=name, y="loss")
+    return figure
+
+
+def gradient_flow(norms: Mapping[str, Mapping[str, float]]) -> "Figure":
+    """How large the gradient is in each layer, for one net or for several side by side.
+
+        viz.gradient_flow({"sigmoid": {"Dense_0": 1e-9, "Dense_1": 1e-6}, "ReLU": {...}})
+
+    A line that falls towards the first layers is a gradient that vanishes on its way back, one that rises is a
+    gradient that explodes.
+
+    Args:
+      norms: for each net, the norm of each layer's gradient by the layer's name, first layer first. Zeros cannot
+        be shown on the logarithmic axis and are left out.
+
+    Returns:
+      A figure with one axes and one line for each net.
+
+    Raises:
+      ValueError: there is no net, or one has no layer or a norm that is negative or not finite.
+    """
+    if not norms:
+        raise ValueError("norms must have at least one net, got none")
+    figure, (axes,) = canvas.panels(1, columns=1, width=6.0, height=3.6)
+    depth = max(len(layers) for layers in norms.values())
+    for (net, layers), color, marker in zip(norms.items(), canvas.colors(), itertools.cycle(canvas.MARKERS)):
+        values = canvas.host(**{f"norms of {net}": list(layers.values())}).astype(float)
+        if not (np.isfinite(values) & (values >= 0)).all():
+            raise ValueError(f"norms of {net} must be finite and not negative, got {values.tolist()}")
+        shown = np.where(values > 0, values, np.nan)
+        axes.plot(np.arange(1, len(values) + 1), shown, color=color, marker=marker, markersize=4, label=net)
+    axes.set_yscale("log")
+    axes.set_xticks(np.arange(1, depth + 1))
+    canvas.style(axes, title="gradient norm by layer", x="layer, from the input", y="L2 norm of the gradient")
+    axes.legend(frameon=False, fontsize=canvas.TICK, labelcolor=canvas.INK)
+    return figure
+
+
+def fitted_line(
+    x: Any,
+    y: Any,
+    fits: Mapping[str, Curve],
+    *,
+    x_name: str = "x",
+    y_name: str = "y",
+    data_name: str = "data",
+) -> "Figure":
+    """Data of one input and one output, and what one or several models make of them.
+
+    Args:
+      x, y: the data, [N] each.
+      fits: for each model, the inputs in drawing order and its outputs, [M] each.
+      x_name, y_name: of the axes, with their units.
+      data_name: of the points.
+
+    Returns:
+      A figure with one axes: points for the data, a line for each fit.
+
+    Raises:
+      ValueError: lengths differ, or there is nothing to draw.
+    """
+    x, y = canvas.paired(x=x, y=y)
+    figure, (axes,) = canvas.panels(1, columns=1, width=5.4, height=3.6)
+    axes.plot(x, y, "o", color=canvas.FAINT, markersize=3, label=data_name)
+    lines = itertools.cycle(["-", "--", "-.", ":"])
+    for (name, (inputs, outputs)), color, line in zip(fits.items(), canvas.colors(), lines):
+        inputs, outputs = canvas.paired(**{f"inputs of {name}": inputs, f"outputs of {name}": outputs})
+        axes.plot(inputs, outputs, linestyle=line, color=color, linewidth=1.6, label=name)
+    canvas.style(axes, x=x_name, y=y_name)
+    axes.legend(frameon=False, fontsize=canvas.TICK, labelcolor=canvas.INK)
     return figure

@@ -108,6 +108,39 @@ def test_weight_histograms():
         viz.weight_histograms({"a": {"b": np.array([0.0, np.nan])}})
 
 
+def test_gradient_flow():
+    norms = {"sigmoid": {"a": 1e-9, "b": 0.0, "c": 1e-3}, "ReLU": {"a": 0.1, "c": 0.2}}
+    (axes,) = drawn(viz.gradient_flow(norms))
+    sigmoid, relu = axes.lines
+    np.testing.assert_allclose(sigmoid.get_xydata(), [[1, 1e-9], [2, np.nan], [3, 1e-3]])
+    np.testing.assert_allclose(relu.get_xydata(), [[1, 0.1], [2, 0.2]])
+    assert axes.get_yscale() == "log"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["sigmoid", "ReLU"]
+    assert sigmoid.get_marker() != relu.get_marker()
+    with pytest.raises(ValueError, match="norms must have at least one net"):
+        viz.gradient_flow({})
+    with pytest.raises(ValueError, match="norms of net must be finite and not negative"):
+        viz.gradient_flow({"net": {"a": -1.0}})
+    with pytest.raises(ValueError, match="norms of net must not be empty"):
+        viz.gradient_flow({"net": {}})
+
+
+def test_fitted_line():
+    x, grid = np.array([0.0, 1.0, 2.0]), np.linspace(0, 2, 7)
+    figure = viz.fitted_line(x, 2 * x, {"line": (grid, 2 * grid), "curve": (grid, grid**2)}, x_name="t in s")
+    (axes,) = drawn(figure)
+    points, line, curve = axes.lines
+    np.testing.assert_allclose(points.get_xydata(), np.stack([x, 2 * x], 1))
+    np.testing.assert_allclose(line.get_xydata(), np.stack([grid, 2 * grid], 1))
+    np.testing.assert_allclose(curve.get_xydata(), np.stack([grid, grid**2], 1))
+    assert line.get_linestyle() != curve.get_linestyle()
+    assert axes.get_xlabel() == "t in s"
+    with pytest.raises(ValueError, match="y must have the shape of x"):
+        viz.fitted_line([1, 2], [1], {})
+    with pytest.raises(ValueError, match="outputs of a"):
+        viz.fitted_line([1, 2], [1, 2], {"a": ([1, 2], [1])})
+
+
 # Pictures.
 
 
