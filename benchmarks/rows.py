@@ -1,6 +1,6 @@
 """The table: every row that `python -m benchmarks` knows."""
 
-from benchmarks import convolution_loops, learning_rates, lenet, mlp, xor
+from benchmarks import convolution_loops, layers, learning_rates, lenet, mlp, sequence_layers, xor
 
 ROWS = (
     mlp.row(),
@@ -11,4 +11,11 @@ ROWS = (
     learning_rates.row(),
     convolution_loops.steps_row(),
     convolution_loops.microbatches_row(),
+    layers.dense_row(),
+    layers.mlp_block_row(),
+    *layers.convolution_rows(),
+    *layers.norm_rows(),
+    sequence_layers.attention_row(),
+    sequence_layers.transformer_block_row(),
+    *sequence_layers.recurrent_rows(),
 )

@@ -1,6 +1,4 @@
-"""Activation functions: pure, elementwise except the softmax pair, differentiable in both modes."""
-
-from functools import partial
+"""Smooth activations: sigmoids, and the softmax family over an axis. Pure, differentiable in both modes."""
 
 import jax
 import jax.numpy as jnp
@@ -83,87 +81,28 @@ def tanh(x: Array) -> Array:
     return jnp.tanh(x)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _relu(x, derivative_at_zero):
-    return jnp.maximum(x, 0)
+def algebraic_sigmoid(x: Array) -> Array:
+    """A sigmoid without an exponential: it approaches its limits as 1 / x^2, not exponentially.
 
-
-@_relu.defjvp
-def _relu_jvp(derivative_at_zero, primals, tangents):
-    (x,), (t,) = primals, tangents
-    slope = jnp.where(x > 0, 1.0, jnp.where(x == 0, derivative_at_zero, 0.0)).astype(x.dtype)
-    return _relu(x, derivative_at_zero), slope * t
-
-
-def relu(x: Array, derivative_at_zero: float = 0.0) -> Array:
-    """The rectifier.
-
-    f(x) = max(x, 0); f'(x) = 1 for x > 0, 0 for x < 0. At 0 every slope in [0, 1] is a subgradient.
+    f(x) = x / sqrt(1 + x^2), f'(x) = (1 + x^2)^(-3/2) = f^3 / x^3, which is 1 at 0.
 
     Args:
-      x: float, any shape.
-      derivative_at_zero: the slope used at exactly 0, in [0, 1]; 0 as in PyTorch and jax.nn.relu.
+      x: float, any shape; its square may overflow.
 
     Returns:
-      Non-negative values, like x.
+      Values in (-1, 1), like x.
 
     Raises:
       TypeError: x is not floating point.
-      ValueError: derivative_at_zero lies outside [0, 1].
-
-    Source: Nair & Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines", 2010.
     """
     checks.floating(x=x)
-    checks.between(0, 1, derivative_at_zero=derivative_at_zero)
-    return jax.nn.relu(x) if derivative_at_zero == 0 else _relu(x, derivative_at_zero)
-
-
-def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
-    """The rectifier with a small slope for negative inputs, so that no unit stops learning.
-
-    f(x) = x for x >= 0, a x for x < 0; f'(x) = 1 for x >= 0, a for x < 0.
-
-    Args:
-      x: float, any shape.
-      negative_slope: a, at least 0.
-
-    Returns:
-      Like x.
-
-    Raises:
-      TypeError: x is not floating point.
-      ValueError: negative_slope is negative.
-
-    Source: Maas, Hannun & Ng, "Rectifier Nonlinearities Improve Neural Network Acoustic Models", 2013,
-    equation 2.
-    Differs from PyTorch in the slope at exactly 0: 1 here, a there.
-    """
-    checks.floating(x=x)
-    checks.at_least(0, negative_slope=negative_slope)
-    return jax.nn.leaky_relu(x, negative_slope)
-
-
-def softplus(x: Array, sharpness: float = 1.0) -> Array:
-    """A smooth rectifier.
-
-    f(x) = log(1 + exp(K x)) / K, f'(x) = sigmoid(K x); tends to relu as K grows.
-
-    Args:
-      x: float, any shape.
-      sharpness: K, positive.
-
-    Returns:
-      Positive values, like x; no overflow for large x.
-
-    Raises:
-      TypeError: x is not floating point.
-      ValueError: sharpness is not positive.
-
-    Source: Dugas et al., "Incorporating Second-Order Functional Knowledge for Better Option Pricing", 2000.
-    """
-    checks.floating(x=x)
-    checks.positive(sharpness=sharpness)
-    return jax.nn.softplus(sharpness * x) / sharpness
+    x = jnp.asarray(x)
+    small = jnp.abs(x) <= 1
+    # Neither branch may see the other's numbers: where x^2 overflows, its gradient would be NaN in both.
+    inner, outer = jnp.where(small, x, 0), jnp.where(small, 1, x)
+    return jnp.where(
+        small, inner * jax.lax.rsqrt(1 + inner**2), jnp.sign(outer) * jax.lax.rsqrt(1 + (1 / outer) ** 2)
+    )
 
 
 def softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
@@ -203,3 +142,52 @@ def log_softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
     """
     checks.floating(x=x)
     return jax.nn.log_softmax(x, axis)
+
+
+def log_sum_exp(x: Array, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> Array:
+    """A smooth maximum: the logarithm of summed exponentials.
+
+    f(x) = log sum_j exp(x_j), df/dx_j = softmax_j(x); max(x) <= f(x) <= max(x) + log n.
+
+    Take it to normalise log-probabilities (`log_softmax` is x minus it), `log_sum_exp_plus` for a smooth
+    maximum that has 0 among its choices.
+
+    Args:
+      x: float, any shape; -inf leaves a value out of the sum.
+      axis: the axis, or axes, summed over.
+      keepdims: keep those axes, with size 1.
+
+    Returns:
+      Nats where x are log-probabilities, [...] without the axes; -inf with gradient 0 where all x are -inf.
+
+    Raises:
+      TypeError: x is not floating point.
+
+    Differs from jax.nn.logsumexp and torch.logsumexp where all x are -inf: the gradient is 0, not NaN.
+    """
+    checks.floating(x=x)
+    x = jnp.asarray(x)
+    empty = jnp.all(jnp.isneginf(x), axis, keepdims=True)
+    total = jax.nn.logsumexp(jnp.where(empty, 0, x), axis, keepdims=True)
+    total = jnp.where(empty, -jnp.inf, total)
+    return total if keepdims else jnp.squeeze(total, axis)
+
+
+def log_sum_exp_plus(x: Array, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> Array:
+    """`log_sum_exp` with one more argument, 0: softplus for many inputs.
+
+    f(x) = log(1 + sum_j exp(x_j)), df/dx_j = exp(x_j) / (1 + sum_i exp(x_i)). It is strictly convex, where
+    `log_sum_exp` is linear along (1, ..., 1); for one input it is `softplus`.
+
+    Args:
+      x: float, any shape; -inf leaves a value out of the sum.
+      axis: the axis, or axes, summed over.
+      keepdims: keep those axes, with size 1.
+
+    Returns:
+      Non-negative values, [...] without the axes; no overflow for large x.
+
+    Raises:
+      TypeError: x is not floating point.
+    """
+    return jax.nn.softplus(log_sum_exp(x, axis, keepdims))

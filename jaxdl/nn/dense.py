@@ -1,13 +1,11 @@
-"""Dense layers, dropout, and putting layers one after the other.
+"""Dense layers, and putting layers one after the other.
 
 Shapes: ... any leading axes, I inputs, F features.
 """
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
 
-import jax
 import jax.numpy as jnp
 from flax import linen
 from jax import lax
@@ -69,60 +67,24 @@ class Dense(linen.Module):
         return y.reshape(*x.shape[:-1], self.features)
 
 
-class Dropout(linen.Module):
-    """Sets values to 0 at random while training, and scales the rest so that the mean stays.
-
-    y = m x / (1 - rate), m ~ Bernoulli(1 - rate); y = x at evaluation. Draws from the stream "dropout".
-
-    Attributes:
-      rate: probability of dropping a value, in [0, 1).
-
-    Source: Srivastava et al., "Dropout", 2014, section 10 (the scaling at training time, called inverted
-    dropout).
-    """
-
-    rate: float
-
-    @linen.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps float [...] to the same shape.
-
-        Raises:
-          TypeError: x is not floating point.
-          ValueError: rate lies outside [0, 1).
-        """
-        checks.floating(x=x)
-        if not 0 <= self.rate < 1:
-            raise ValueError(f"rate must be at least 0 and below 1, got {self.rate}")
-        if not train or self.rate == 0:
-            return x
-        keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, x.shape)
-        return jnp.where(keep, x / (1 - self.rate), jnp.zeros_like(x))
-
-
-def flatten(x: Array) -> Array:
-    """Joins all axes but the first.
-
-    Args:
-      x: any dtype, [B, ...].
-
-    Returns:
-      [B, product of the rest], the last axis running fastest: for [B, H, W, C] the order is row, column,
-      channel, where PyTorch's is channel, row, column.
-
-    Raises:
-      ValueError: x is a scalar.
-    """
-    if jnp.ndim(x) == 0:
-        raise ValueError("x must have at least one axis, got a scalar")
-    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
-
-
-def _takes_train(layer: Callable[..., Array]) -> bool:
+def takes_train(layer: Callable[..., Array]) -> bool:
+    """Whether a layer's call has an argument `train`."""
     try:
         return "train" in inspect.signature(layer).parameters
     except (TypeError, ValueError):  # some compiled functions have no signature to read
         return False
+
+
+def one_after_the_other(
+    module: linen.Module, layers: Sequence[Callable[..., Array]], x: Array, train: bool
+) -> Array:
+    """f_n(... f_2(f_1(x))), for a module that has them as its attribute `layers`."""
+    for i, layer in enumerate(layers):
+        x = layer(x, train=train) if takes_train(layer) else layer(x)
+        if not isinstance(layer, linen.Module):
+            # Modules are captured by Flax where intermediate values are asked for, functions are not.
+            module.sow("intermediates", f"layers_{i}", x)
+    return x
 
 
 class Sequential(linen.Module):
@@ -140,6 +102,4 @@ class Sequential(linen.Module):
     @linen.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Maps the first layer's input to the last layer's output."""
-        for layer in self.layers:
-            x = layer(x, train=train) if _takes_train(layer) else layer(x)
-        return x
+        return one_after_the_other(self, self.layers, x, train)

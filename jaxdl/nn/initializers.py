@@ -99,6 +99,66 @@ def lecun_normal() -> Initializer:
     return jax.nn.initializers.lecun_normal()
 
 
+def _check_matrix(shape: Sequence[int]) -> None:
+    if len(shape) < 2:
+        raise ValueError(f"shape must have at least two axes, inputs and features, got {tuple(shape)}")
+
+
+def orthogonal(scale: float = 1.0) -> Initializer:
+    """A random rotation, so that a vector keeps its length through many layers or time steps.
+
+    W = scale Q, uniform over the matrices with Q^T Q = I, or Q Q^T = I where there are more columns than rows. A
+    kernel [..., C, F] counts as the matrix of F columns, the receptive field times C long.
+
+    Args:
+      scale: the length that a unit vector gets; sqrt 2 in front of ReLUs.
+
+    Raises:
+      ValueError: scale is negative or not finite; the array has fewer than two axes.
+
+    Source: Saxe, McClelland & Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear
+    neural networks", 2014, arXiv:1312.6120.
+    """
+    checks.non_negative(scale=scale)
+
+    def init(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
+        _check_matrix(shape)
+        # There is no QR in half precision.
+        wide = jnp.promote_types(dtype, jnp.float32)
+        return jax.nn.initializers.orthogonal(scale)(key, tuple(shape), wide).astype(dtype)
+
+    return init
+
+
+def identity_init(scale: float = 1.0) -> Initializer:
+    """The identity: a layer that starts by passing its inputs on, so that gradients survive many steps.
+
+    W = scale I, for a kernel [I, F]; where I and F differ, the first min(I, F) inputs pass and other outputs
+    are 0. In a convolution kernel [..., C, F] the identity stands in the middle of the receptive field, so with
+    padding "SAME" and stride 1 the maps pass.
+
+    Args:
+      scale: what the inputs are multiplied with.
+
+    Raises:
+      ValueError: scale is not finite; the array has fewer than two axes.
+
+    Source: Le, Jaitly & Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units",
+    2015, arXiv:1504.00941, for the recurrent kernel of a ReLU net.
+    Differs from torch.nn.init.dirac_ in windows of even size, whose middle is the earlier one here.
+    """
+    if not math.isfinite(scale):
+        raise ValueError(f"scale must be finite, got {scale}")
+
+    def init(key: Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> Array:
+        del key
+        _check_matrix(shape)
+        middle = tuple((size - 1) // 2 for size in shape[:-2])
+        return jnp.zeros(shape, dtype).at[middle].set(scale * jnp.eye(*shape[-2:], dtype=dtype))
+
+    return init
+
+
 def torch_default_init(fan_in: int | None = None) -> Initializer:
     """What torch.nn.Linear and torch.nn.Conv2d start from.
 

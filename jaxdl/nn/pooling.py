@@ -13,16 +13,20 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import linen
 from jax import lax
 
 from jaxdl import checks
+from jaxdl.nn.activations import sigmoid
 from jaxdl.nn.convolution import Padding, Pairs, Size, padding_pairs, per_axis
-from jaxdl.types import Array
+from jaxdl.types import Array, Dtype
 
 
-def _settings(
+def window_settings(
     x: Array, window: Size, strides: Size | None, padding: Padding
 ) -> tuple[tuple[int, ...], tuple[int, ...], Pairs]:
+    """Window, stride and padding of each spatial axis, checked against the input."""
     checks.floating(x=x)
     checks.rank((3, 4, 5), x=x)
     sizes = x.shape[1:-1]
@@ -54,9 +58,17 @@ def _disjoint(windows: tuple[int, ...], steps: tuple[int, ...], pairs: Pairs) ->
 
 
 def _windowed(x: Array, start: float, combine: Callable, windows, steps, pairs) -> Array:
+    """XLA's windowed reduction, which accumulates in the dtype of x."""
+    # JAX knows how to differentiate it only where it can read the start, and inside `jax.jit` it reads no JAX array.
     return lax.reduce_window(
-        x, jnp.asarray(start, x.dtype), combine, (1, *windows, 1), (1, *steps, 1), ((0, 0), *pairs, (0, 0))
+        x, np.asarray(start, x.dtype), combine, (1, *windows, 1), (1, *steps, 1), ((0, 0), *pairs, (0, 0))
     )
+
+
+def _windowed_sum(x: Array, windows, steps, pairs) -> Array:
+    """In float32 at least."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return _windowed(wide, 0.0, lax.add, windows, steps, pairs)
 
 
 @jax.custom_jvp
@@ -100,10 +112,13 @@ def max_pool(x: Array, window: Size, strides: Size | None = None, padding: Paddi
       TypeError: x is not floating point.
       ValueError: wrong rank, a setting out of range, or a window larger than the padded input.
 
+    Where the places of the maxima are wanted too, to unpool or to compare with PyTorch's gradient of equal
+    values, take `max_pool_with_switches`.
+
     Differs from PyTorch and linen where several values of a window that touches no other are equally large:
     they share the gradient in equal parts, where those give all to the first.
     """
-    windows, steps, pairs = _settings(x, window, strides, padding)
+    windows, steps, pairs = window_settings(x, window, strides, padding)
     if not _disjoint(windows, steps, pairs):
         return _windowed(x, -jnp.inf, lax.max, windows, steps, pairs)
     cut, axes = _cut(x, windows)
@@ -117,9 +132,9 @@ def sum_pool(x: Array, window: Size, strides: Size | None = None, padding: Paddi
 
     Args, Returns and Raises are those of `max_pool`.
     """
-    windows, steps, pairs = _settings(x, window, strides, padding)
+    windows, steps, pairs = window_settings(x, window, strides, padding)
     if not _disjoint(windows, steps, pairs):
-        return _windowed(x, 0.0, lax.add, windows, steps, pairs)
+        return _windowed_sum(x, windows, steps, pairs).astype(x.dtype)
     cut, axes = _cut(x, windows)
     return jnp.sum(cut, axes)
 
@@ -142,14 +157,15 @@ def average_pool(
 
     Returns and Raises are those of `max_pool`.
     """
-    windows, steps, pairs = _settings(x, window, strides, padding)
+    windows, steps, pairs = window_settings(x, window, strides, padding)
     if _disjoint(windows, steps, pairs):
         cut, axes = _cut(x, windows)
         return jnp.mean(cut, axes)
-    total = _windowed(x, 0.0, lax.add, windows, steps, pairs)
-    if count_padding:
-        return total / math.prod(windows)
-    return total / _windowed(jnp.ones((1, *x.shape[1:-1], 1), x.dtype), 0.0, lax.add, windows, steps, pairs)
+    total = _windowed_sum(x, windows, steps, pairs)
+    count = math.prod(windows)
+    if not count_padding:
+        count = _windowed_sum(jnp.ones((1, *x.shape[1:-1], 1)), windows, steps, pairs)
+    return (total / count).astype(x.dtype)
 
 
 def pool(
@@ -171,7 +187,7 @@ def pool(
 
     Returns and Raises are those of `max_pool`. It holds all windows at once; the other functions here do not.
     """
-    windows, steps, pairs = _settings(x, window, strides, padding)
+    windows, steps, pairs = window_settings(x, window, strides, padding)
     x = jnp.pad(x, ((0, 0), *pairs, (0, 0)), constant_values=padding_value)
     outs = [(n - f) // s + 1 for n, f, s in zip(x.shape[1:-1], windows, steps)]
     places = []
@@ -209,3 +225,40 @@ def global_average_pool(x: Array) -> Array:
     Source: Lin, Chen & Yan, "Network In Network", 2013, section 3.2, arXiv:1312.4400.
     """
     return jnp.mean(x, _spatial(x))
+
+
+class TrainableSubsampling(linen.Module):
+    """The mean of each window, with a gain and a bias for each map, and a squashing function.
+
+    y[b, i, j, c] = f(g_c mean of the window + b_c), from 2 C parameters.
+
+    Attributes:
+      window: one integer or one for each spatial axis.
+      strides: None stands for the window.
+      padding: as in `max_pool`.
+      activation: f.
+      dtype: computation dtype; None promotes inputs with parameters.
+      param_dtype: dtype of the parameters `scale` [C], g, which starts at 1, and `bias` [C], which starts at 0.
+
+    Source: LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998, section II.B, layer
+    S2.
+    Differs from the paper, which adds the window: its gain is ours divided by the number of values in one.
+    """
+
+    window: Size = 2
+    strides: Size | None = None
+    padding: Padding = "VALID"
+    activation: Callable[[Array], Array] = sigmoid
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+
+    @linen.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps float [B, ..., C] to float [B, ..., C], of the size that `average_pool` gives. Raises as it does."""
+        mean = average_pool(x, self.window, self.strides, self.padding)
+        shape = (x.shape[-1],)
+        scale = self.param("scale", linen.initializers.ones, shape, self.param_dtype)
+        bias = self.param("bias", linen.initializers.zeros, shape, self.param_dtype)
+        mean, scale, bias = linen.dtypes.promote_dtype(mean, scale, bias, dtype=self.dtype)
+        ones = (1,) * (mean.ndim - 1)
+        return self.activation(mean * scale.reshape(*ones, -1) + bias.reshape(*ones, -1))

@@ -148,8 +148,10 @@ def parameter_vs_loss(values: Any, losses: Any, *, name: str = "parameter") -> "
     return figure
 
 
-def gradient_flow(norms: Mapping[str, Mapping[str, float]]) -> "Figure":
-    """How large the gradient is in each layer, for one net or for several side by side.
+def gradient_flow(
+    norms: Mapping[str, Mapping[Any, float]], *, x_name: str = "layer, from the input"
+) -> "Figure":
+    """How large the gradient is in each layer, or at each time step, for one net or for several side by side.
 
         viz.gradient_flow({"sigmoid": {"Dense_0": 1e-9, "Dense_1": 1e-6}, "ReLU": {...}})
 
@@ -159,6 +161,7 @@ def gradient_flow(norms: Mapping[str, Mapping[str, float]]) -> "Figure":
     Args:
       norms: for each net, the norm of each layer's gradient by the layer's name, first layer first. Zeros cannot
         be shown on the logarithmic axis and are left out.
+      x_name: what is counted from 1 along the axis.
 
     Returns:
       A figure with one axes and one line for each net.
@@ -170,15 +173,25 @@ def gradient_flow(norms: Mapping[str, Mapping[str, float]]) -> "Figure":
         raise ValueError("norms must have at least one net, got none")
     figure, (axes,) = canvas.panels(1, columns=1, width=6.0, height=3.6)
     depth = max(len(layers) for layers in norms.values())
+    many = depth > 20
     for (net, layers), color, marker in zip(norms.items(), canvas.colors(), itertools.cycle(canvas.MARKERS)):
         values = canvas.host(**{f"norms of {net}": list(layers.values())}).astype(float)
         if not (np.isfinite(values) & (values >= 0)).all():
             raise ValueError(f"norms of {net} must be finite and not negative, got {values.tolist()}")
         shown = np.where(values > 0, values, np.nan)
-        axes.plot(np.arange(1, len(values) + 1), shown, color=color, marker=marker, markersize=4, label=net)
+        axes.plot(
+            np.arange(1, len(values) + 1),
+            shown,
+            color=color,
+            marker=marker,
+            markersize=4,
+            label=net,
+            markevery=depth // 10 if many else 1,
+        )
     axes.set_yscale("log")
-    axes.set_xticks(np.arange(1, depth + 1))
-    canvas.style(axes, title="gradient norm by layer", x="layer, from the input", y="L2 norm of the gradient")
+    if not many:
+        axes.set_xticks(np.arange(1, depth + 1))
+    canvas.style(axes, x=x_name, y="L2 norm of the gradient")
     axes.legend(frameon=False, fontsize=canvas.TICK, labelcolor=canvas.INK)
     return figure
 

@@ -1,83 +1,18 @@
-"""Convolution layers: PyTorch, linen and a NumPy loop; the two forms of the computation compared."""
+"""Convolution layers: PyTorch, linen and a NumPy loop."""
 
-import itertools
-
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen
 
-from jaxdl import backends, nn
-from jaxdl.nn import convolution
+from jaxdl import nn
 
 
 def normal(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
-
-
-# input [B, ..., C], kernel [..., C, F], strides, padding, dilation
-GEOMETRIES = [
-    pytest.param((2, 12, 12, 1), (5, 5, 1, 6), 1, 2, 1, id="c1-of-lenet"),
-    pytest.param((2, 14, 14, 6), (5, 5, 6, 16), 1, "VALID", 1, id="c3-of-lenet"),
-    pytest.param((2, 11, 13, 3), (3, 3, 3, 4), 1, "SAME", 1, id="prime-width"),
-    pytest.param((2, 9, 10, 3), (3, 5, 3, 4), (2, 3), "SAME", 1, id="strides"),
-    pytest.param((2, 16, 16, 3), (4, 4, 3, 5), 4, "VALID", 1, id="patchify"),
-    pytest.param((2, 9, 9, 2), (2, 2, 2, 3), 3, "VALID", 1, id="stride-above-kernel"),
-    pytest.param((2, 9, 11, 2), (3, 3, 2, 3), 1, "SAME", 2, id="dilated"),
-    pytest.param((2, 12, 11, 2), (3, 2, 2, 3), (1, 2), ((1, 0), (0, 2)), (2, 3), id="everything"),
-    pytest.param((2, 5, 5, 3), (5, 5, 3, 4), 1, "VALID", 1, id="kernel-of-image-size"),
-    pytest.param((1, 4, 3, 2), (3, 3, 2, 2), 1, 3, 1, id="wide-padding"),
-    pytest.param((2, 6, 7, 2), (3, 1, 2, 3), 1, "SAME", 1, id="column"),
-    pytest.param((2, 17, 4), (3, 4, 5), 2, "SAME", 2, id="one-axis"),
-    pytest.param((2, 4, 5, 6, 2), (2, 3, 3, 2, 3), 1, "SAME", 1, id="three-axes"),
-]
-
-
-@pytest.mark.parametrize(("shape", "kernel_shape", "strides", "padding", "dilation"), GEOMETRIES)
-def test_banded_form_equals_xlas(shape, kernel_shape, strides, padding, dilation):
-    x, kernel = normal(0, *shape), normal(1, *kernel_shape)
-    rank = len(shape) - 2
-    window = kernel_shape[:-2]
-    strides = convolution.per_axis(strides, rank, "strides")
-    dilation = convolution.per_axis(dilation, rank, "dilation")
-    pairs = convolution.padding_pairs(padding, shape[1:-1], window, strides, dilation)
-
-    def forms(x, kernel, weight, form, *more):
-        def convolve(x, kernel):
-            return form(x, kernel, strides, pairs, dilation, *more)
-
-        y, pullback = jax.vjp(convolve, x, kernel)
-        _, tangent = jax.jvp(convolve, (x, kernel), (x * x, kernel * kernel))
-        return y, pullback(weight), tangent
-
-    outs = jax.eval_shape(lambda: convolution._lax_convolution(x, kernel, strides, pairs, dilation, 1))
-    run = jax.jit(forms, static_argnums=(3, 4))
-    weight = normal(2, *outs.shape)
-    expected = run(x, kernel, weight, convolution._lax_convolution, 1)
-    for tile in (None, 1, 100):
-        got = run(x, kernel, weight, convolution._banded_convolution, tile)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4), got, expected)
-
-
-def test_banded_form_in_float64():
-    with jax.enable_x64(True):
-        x, kernel = (
-            jnp.asarray(np.random.default_rng(i).normal(size=s))
-            for i, s in enumerate(((3, 14, 14, 6), (5, 5, 6, 16)))
-        )
-        pairs = ((2, 1), (0, 2))
-
-        def of(form, *more):
-            return jax.value_and_grad(
-                lambda x, k: jnp.sin(form(x, k, (1, 1), pairs, (1, 1), *more)).sum(), (0, 1)
-            )(x, kernel)
-
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11),
-            of(convolution._banded_convolution),
-            of(convolution._lax_convolution, 1),
-        )
 
 
 @pytest.mark.parametrize("channels", [3, 8], ids=["banded", "xla"])
@@ -118,34 +53,87 @@ def test_conv_matches_torch(channels, settings, theirs):
     np.testing.assert_allclose(grads["bias"], there[2].grad.numpy(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("groups", [2, 4], ids=["grouped", "depthwise"])
-def test_groups_match_torch(groups):
+def check_conv(x, kernel, bias, strides, padding, dilation, groups):
+    """Values and gradients equal PyTorch's in float64, to 1e-5 of the largest."""
     torch = pytest.importorskip("torch")
-    x, kernel = normal(0, 2, 7, 7, 4), normal(1, 3, 3, 4 // groups, 8)
+    rank = x.ndim - 2
+    first, last = (lambda a: np.moveaxis(a, -1, 1)), (lambda a: np.moveaxis(a, 1, -1))
+    weights_first = (-1, -2, *range(rank))
     there = [
-        torch.tensor(np.array(x.transpose(0, 3, 1, 2))),
-        torch.tensor(np.array(kernel.transpose(3, 2, 0, 1))),
+        torch.tensor(np.asarray(a, np.float64), requires_grad=True)
+        for a in (first(x), kernel.transpose(weights_first), bias)
     ]
-    y = torch.nn.functional.conv2d(*there, padding=1, groups=groups)
-    got = nn.Conv(8, 3, padding=1, groups=groups, use_bias=False).apply({"params": {"kernel": kernel}}, x)
-    np.testing.assert_allclose(got.transpose(0, 3, 1, 2), y.numpy(), rtol=1e-4, atol=1e-5)
+    function = getattr(torch.nn.functional, f"conv{rank}d")
+    y = function(*there, stride=strides, padding=padding, dilation=dilation, groups=groups)
+    g = np.random.default_rng(3).normal(size=y.shape).astype(np.float32)
+    y.backward(torch.tensor(g, dtype=torch.float64))
+    layer = nn.Conv(len(bias), kernel.shape[:-2], strides, padding, dilation, groups)
+
+    @jax.jit
+    def run(p, x, g):
+        y, pullback = jax.vjp(lambda p, x: layer.apply({"params": p}, x), p, x)
+        return y, pullback(g)
+
+    got, (grads, dx) = run({"kernel": kernel, "bias": bias}, x, last(g))
+    expected = [last(y.detach().numpy()), last(there[0].grad.numpy())]
+    expected += [there[1].grad.numpy().transpose(*range(2, rank + 2), 1, 0), there[2].grad.numpy()]
+    for ours, theirs in zip((got, dx, grads["kernel"], grads["bias"]), expected):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * max(abs(theirs).max(), 1))
 
 
-@pytest.mark.parametrize("channels", [2, 8], ids=["banded", "xla"])
+@pytest.mark.parametrize(("groups", "features"), [(2, 6), (4, 8)], ids=["grouped", "depthwise"])
+def test_groups_match_torch(groups, features):
+    x, kernel = normal(0, 2, 7, 6, 4), normal(1, 3, 3, 4 // groups, features)
+    check_conv(x, kernel, normal(2, features), 1, 1, 1, groups)
+
+
+@st.composite
+def convolutions(draw):
+    rank = draw(st.sampled_from([1, 2]))
+
+    def one(*values):
+        return tuple(draw(st.sampled_from(values)) for _ in range(rank))
+
+    sizes, window, strides, dilation, padding = one(5, 8), one(1, 2, 3), one(1, 2, 3), one(1, 2), one(0, 1, 2)
+    hypothesis.assume(all((k - 1) * d < n + 2 * p for n, k, d, p in zip(sizes, window, dilation, padding)))
+    groups = draw(st.sampled_from([1, 2, 4]))
+    channels = draw(st.sampled_from([4, 8])) if groups > 1 else draw(st.sampled_from([1, 3, 8]))
+    kernel = normal(1, *window, channels // groups, 4)
+    return normal(0, 2, *sizes, channels), kernel, normal(2, 4), strides, padding, dilation, groups
+
+
+@hypothesis.settings(max_examples=8, deadline=None, derandomize=True)
+@hypothesis.given(convolutions())
+def test_any_convolution_is_torchs(case):
+    check_conv(*case)
+
+
+@pytest.mark.slow
+@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.given(convolutions())
+def test_any_of_many_convolutions_is_torchs(case):
+    check_conv(*case)
+
+
 @pytest.mark.parametrize(
-    ("strides", "padding"), list(itertools.product((1, 2), ("SAME", "VALID", ((1, 2), (0, 1))))), ids=str
+    ("channels", "strides", "padding"),
+    [
+        pytest.param(2, 2, "SAME", id="banded-strides-same"),
+        pytest.param(8, 1, ((1, 2), (0, 1)), id="xla-pairs"),
+        pytest.param(8, 2, "SAME", id="xla-strides-same", marks=pytest.mark.slow),
+        pytest.param(2, 1, "VALID", id="banded-valid", marks=pytest.mark.slow),
+        pytest.param(2, 2, ((1, 2), (0, 1)), id="banded-strides-pairs", marks=pytest.mark.slow),
+    ],
 )
 def test_conv_equals_linens(channels, strides, padding, key):
-    x = jax.random.normal(key, (2, 8, 9, channels))
-    ours = nn.Conv(5, (3, 4), strides, padding, bias_init=nn.normal_init(1.0))
-    theirs = linen.Conv(5, (3, 4), strides, padding)
-    variables = ours.init(key, x)
-    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, theirs.init(key, x))
+    x = normal(0, 2, 8, 9, channels)
+    ours, theirs = nn.Conv(5, (3, 4), strides, padding), linen.Conv(5, (3, 4), strides, padding)
+    shapes = jax.eval_shape(ours.init, key, x)
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, jax.eval_shape(theirs.init, key, x))
+    variables = {"params": {"kernel": 0.3 * normal(1, 3, 4, channels, 5), "bias": normal(2, 5)}}
 
     def run(layer):
-        return jax.jit(jax.value_and_grad(lambda v, x: jnp.sin(layer.apply(v, x)).sum(), (0, 1)))(
-            variables, x
-        )
+        return jax.jit(jax.value_and_grad(lambda v, x: (layer.apply(v, x) ** 2).sum(), (0, 1)))(variables, x)
 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4), run(ours), run(theirs))
 
@@ -178,46 +166,11 @@ def test_kernel_as_large_as_the_image_is_a_dense_layer(key):
     np.testing.assert_allclose(y[:, 0, 0], dense, rtol=1e-4, atol=1e-5)
 
 
-def holds_convolution(function, *args):
-    return "conv_general_dilated" in str(jax.make_jaxpr(function)(*args))
-
-
-def test_few_channels_leave_no_convolution_to_xla(key):
-    """On CPU the gradient of XLA's convolution is slow in a loop; the banded form has none there."""
-
-    def in_gradient(channels, groups=1):
-        layer, x = nn.Conv(4, 3, groups=groups), jnp.ones((2, 6, 6, channels))
-        variables = jax.eval_shape(layer.init, key, x)
-        return holds_convolution(jax.grad(lambda v, x: layer.apply(v, x).sum()), variables, x)
-
-    assert not in_gradient(1)
-    assert not in_gradient(convolution.BANDED_CHANNELS)
-    assert in_gradient(convolution.BANDED_CHANNELS + 1)
-    assert in_gradient(2, groups=2)
-
-
-def test_other_backends_use_xlas(monkeypatch, key):
-    layer, x = nn.Conv(4, 3), jnp.ones((1, 6, 6, 1))
-    variables = layer.init(key, x)
-    here = layer.apply(variables, x)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert holds_convolution(layer.apply, variables, x)
-    np.testing.assert_allclose(layer.apply(variables, x), here, atol=1e-5)
-
-
-def test_plain_forms_are_traced_where_asked_for(key):
-    layer, x = nn.Conv(4, 3), jnp.ones((1, 6, 6, 1))
-    variables = layer.init(key, x)
-    assert not holds_convolution(layer.apply, variables, x)
-    with backends.plain_forms():
-        assert holds_convolution(layer.apply, variables, x)
-    assert not holds_convolution(layer.apply, variables, x)
-
-
-def test_jit_vmap_and_scan_agree(key):
+def test_jit_vmap_and_scan_agree():
     layer, x = nn.Conv(4, 3), normal(0, 2, 6, 6, 2)
-    stacked = jax.vmap(lambda key: layer.init(key, x))(jax.random.split(key, 3))
-    one_by_one = jnp.stack([layer.apply(jax.tree.map(lambda a, i=i: a[i], stacked), x) for i in range(3)])
+    stacked = {"params": {"kernel": normal(1, 3, 3, 3, 2, 4), "bias": normal(2, 3, 4)}}
+    apply = jax.jit(layer.apply)
+    one_by_one = np.stack([apply(jax.tree.map(lambda a, i=i: a[i], stacked), x) for i in range(3)])
     np.testing.assert_allclose(jax.jit(jax.vmap(layer.apply, (0, None)))(stacked, x), one_by_one, atol=1e-5)
     _, scanned = jax.lax.scan(lambda c, v: (c, layer.apply(v, x)), None, stacked)
     np.testing.assert_allclose(scanned, one_by_one, atol=1e-5)
@@ -293,6 +246,8 @@ IMAGE = jnp.ones((1, 6, 6, 2))
             nn.Conv(4, 7, padding="VALID"), IMAGE, ValueError, "kernel_size must fit", id="too-large"
         ),
         pytest.param(nn.Conv(4, 3, groups=3), IMAGE, ValueError, "must be a multiple of groups", id="groups"),
+        pytest.param(nn.GroupedConv(3, 3, 2), IMAGE, ValueError, "features must be a multiple", id="grouped"),
+        pytest.param(nn.Conv(4, (3,) * 4), IMAGE, ValueError, "one to three axes", id="four-axes"),
         pytest.param(
             nn.PartialConv(((True,),), 3), IMAGE, ValueError, "connections must have shape", id="table-rows"
         ),

@@ -1,4 +1,4 @@
-"""Dense, Dropout, flatten, Sequential."""
+"""Dense and Sequential."""
 
 import jax
 import jax.numpy as jnp
@@ -118,67 +118,6 @@ def test_dtype_follows_cast_parameters_and_param_dtype(make, key):
 def test_dense_bad_input(layer, x, error, match, key):
     with pytest.raises(error, match=match):
         layer.init(key, x)
-
-
-def test_flatten_keeps_the_batch_and_the_order():
-    x = jnp.arange(24).reshape(2, 3, 2, 2)
-    np.testing.assert_array_equal(nn.flatten(x), jnp.arange(24).reshape(2, 12))
-    assert nn.flatten(jnp.ones(3)).shape == (3, 1)
-    assert nn.flatten(jnp.ones((0, 4, 5))).shape == (0, 20)
-    with pytest.raises(ValueError, match="x must have at least one axis"):
-        nn.flatten(jnp.float32(1))
-
-
-def dropped(rate, x, seed):
-    return nn.Dropout(rate).apply({}, x, train=True, rngs={"dropout": jax.random.key(seed)})
-
-
-@pytest.mark.parametrize(
-    ("rate", "mask", "expected"),
-    [
-        pytest.param(0.2, (1, 0, 1, 1, 1), (1.25, 0, 3.75, 5, 6.25), id="000-G4"),
-        pytest.param(1 / 3, (1, 0, 1, 1, 0, 1), (1.5, 0, 4.5, 6, 0, 9), id="001-G8"),
-    ],
-)
-def test_dropout_of_a_given_mask(rate, mask, expected):
-    x = jnp.arange(1.0, len(mask) + 1)
-    draws = jax.vmap(lambda seed: dropped(rate, x, seed))(jnp.arange(400))
-    hits = draws[((draws != 0) == jnp.array(mask, bool)[None]).all(1)]
-    assert len(hits) > 0
-    np.testing.assert_allclose(hits[0], expected, rtol=1e-6)
-
-
-def test_dropout_probability_of_exactly_one():  # 000-G4
-    draws = jax.vmap(lambda seed: dropped(0.2, jnp.ones(5), seed))(jnp.arange(4000))
-    share = ((draws == 0).sum(1) == 1).mean()
-    assert abs(share - 0.4096) < 5 * np.sqrt(0.4096 * 0.5904 / 4000)
-    np.testing.assert_allclose(draws.mean(), 1.0, atol=5 * 0.5 / np.sqrt(20000))
-    np.testing.assert_allclose(draws.max(), 1.25, rtol=1e-6)
-
-
-def test_dropout_keeps_half_of_a_thousand():  # 000-G5
-    kept = jax.vmap(lambda seed: (dropped(0.5, jnp.ones(1000), seed) != 0).sum())(jnp.arange(100))
-    assert (abs(kept - 500) < 5 * 15.81).all()
-    assert 10 < kept.std() < 22
-
-
-def test_dropout_is_the_identity_at_evaluation_and_at_rate_zero():
-    x = jnp.arange(5.0)
-    np.testing.assert_array_equal(nn.Dropout(0.9).apply({}, x, train=False), x)
-    np.testing.assert_array_equal(nn.Dropout(0.0).apply({}, x, train=True), x)
-
-
-def test_dropout_gradient_is_the_scaled_mask():
-    x = jnp.ones(50)
-    np.testing.assert_array_equal(jax.grad(lambda x: dropped(0.5, x, 3).sum())(x), dropped(0.5, x, 3))
-
-
-def test_dropout_needs_train_and_a_rate_below_one():
-    with pytest.raises(TypeError, match="train"):
-        nn.Dropout(0.5).apply({}, jnp.ones(2))
-    for rate in (1.0, -0.1):
-        with pytest.raises(ValueError, match="rate must be at least 0 and below 1"):
-            nn.Dropout(rate).apply({}, jnp.ones(2), train=False)
 
 
 def test_sequential_gives_train_to_those_who_take_it(key):

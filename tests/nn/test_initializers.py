@@ -13,20 +13,14 @@ CONV = (3, 3, 20, 40)  # fan_in 180, fan_out 360
 DENSE = (300, 200)
 
 
-@pytest.mark.parametrize(
-    ("fan_in", "fan_out", "limit"),
-    [
-        pytest.param(18, 10, 0.4629100, id="004b-init-18-10"),
-        pytest.param(10, 10, 0.5477226, id="004b-init-10-10"),
-        pytest.param(10, 1, 0.7385489, id="004b-init-10-1"),
-    ],
-)
-def test_glorot_limits(fan_in, fan_out, limit):
-    draws = jax.vmap(lambda key: nn.glorot_uniform()(key, (fan_in, fan_out)))(
-        jax.random.split(jax.random.key(0), 2000)
-    )
-    assert abs(draws).max() <= limit * (1 + 1e-6)
-    assert abs(draws).max() == pytest.approx(limit, rel=2e-3)
+def test_glorot_limits():  # 004b-init
+    limits = {(18, 10): 0.4629100, (10, 10): 0.5477226, (10, 1): 0.7385489}
+
+    draw = jax.jit(lambda key: [nn.glorot_uniform()(key, shape) for shape in limits])
+    draws = [draw(jax.random.key(seed)) for seed in range(300)]
+    for values, limit in zip(zip(*draws), limits.values()):
+        assert np.abs(values).max() <= limit * (1 + 1e-6)
+        assert np.abs(values).max() == pytest.approx(limit, rel=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -77,15 +71,103 @@ def test_torch_default_is_torchs():
 
 
 @pytest.mark.parametrize(
+    ("shape", "columns"),
+    [
+        pytest.param((8, 5), True, id="tall"),
+        pytest.param((5, 8), False, id="wide"),
+        pytest.param((3, 3, 2, 7), True, id="conv"),
+    ],
+)
+def test_orthogonal(shape, columns, key):
+    w = jax.jit(lambda key: nn.orthogonal(1.5)(key, shape))(key)
+    assert w.shape == shape
+    matrix = np.asarray(w, np.float64).reshape(-1, shape[-1])
+    gram = matrix.T @ matrix if columns else matrix @ matrix.T
+    np.testing.assert_allclose(gram, 2.25 * np.eye(len(gram)), atol=1e-5)
+    # Scaled and counted as in PyTorch, whose matrix is ours transposed: [F, C, H, W].
+    torch = pytest.importorskip("torch")
+    theirs = (
+        torch.nn.init.orthogonal_(torch.empty(shape[-1], *shape[:-1]), 1.5).numpy().reshape(shape[-1], -1).T
+    )
+    np.testing.assert_allclose(theirs.T @ theirs if columns else theirs @ theirs.T, gram, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_orthogonal_is_uniform_over_rotations(key):
+    """Every entry of a uniform n x n rotation has mean 0 and variance 1/n; a QR without care for signs has not."""
+    draws = jax.jit(jax.vmap(lambda key: nn.orthogonal()(key, (3, 3))))(jax.random.split(key, 4000))
+    draws = np.asarray(draws, np.float64)
+    assert (abs(draws.mean(0)) < 5 * np.sqrt(1 / 3 / 4000)).all()
+    np.testing.assert_allclose(draws.var(0), 1 / 3, rtol=0.1)
+
+
+def test_identity_is_torchs_eye(key):
+    torch = pytest.importorskip("torch")
+    shapes = (4, 4), (5, 3), (3, 5)
+    for w in jax.jit(lambda: [nn.identity_init()(key, shape) for shape in shapes])():
+        np.testing.assert_array_equal(w, torch.nn.init.eye_(torch.empty(w.shape)))
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "channels", "features"),
+    [
+        pytest.param((5, 1), 2, 3, id="oblong"),
+        pytest.param((2, 4), 3, 3, id="even"),
+        pytest.param((3,), 4, 2, id="1-D"),
+    ],
+)
+def test_identity_of_a_convolution_passes_its_maps(kernel_size, channels, features, key):
+    x = np.random.default_rng(0).normal(size=(2, *(6 for _ in kernel_size), channels)).astype(np.float32)
+
+    @jax.jit
+    def both(x):
+        kernel = nn.identity_init(2.0)(key, (*kernel_size, channels, features))
+        layer = nn.Conv(features, kernel_size, use_bias=False)
+        return kernel, layer.apply({"params": {"kernel": kernel}}, x)
+
+    kernel, y = both(x)
+    expected = np.zeros(y.shape, np.float32)
+    common = min(channels, features)
+    expected[..., :common] = 2 * x[..., :common]
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+    if kernel_size == (5, 1):  # in windows of odd size the middle is the one of PyTorch
+        torch = pytest.importorskip("torch")
+        theirs = torch.nn.init.dirac_(torch.empty(features, channels, *kernel_size)).numpy()
+        np.testing.assert_array_equal(np.asarray(kernel) / 2, np.moveaxis(theirs, (0, 1), (-1, -2)))
+
+
+def test_identity_recurrence_keeps_gradients_over_a_hundred_steps(key):  # 000 section 6: the remedy of IRNN
+    def last(h, w):
+        return jax.lax.scan(lambda h, _: (nn.relu(h @ w), None), h, None, length=100)[0]
+
+    @jax.jit
+    def both(h):
+        gradient = jax.grad(lambda h, w: last(h, w).sum())
+        return [gradient(h, init(key, (5, 5))) for init in (nn.identity_init(), nn.normal_init())]
+
+    identity, small = both(np.full(5, 0.3, np.float32))
+    np.testing.assert_array_equal(identity, 1)
+    assert np.abs(small).max() < 1e-20
+
+
+@pytest.mark.parametrize(
     "init",
-    [nn.zeros_init(), nn.normal_init(), nn.uniform_init(), nn.he_uniform(), nn.torch_default_init()],
+    [
+        nn.zeros_init(),
+        nn.normal_init(),
+        nn.uniform_init(),
+        nn.he_uniform(),
+        nn.torch_default_init(),
+        nn.orthogonal(),
+    ],
 )
 def test_dtype_and_key(init, key):
-    w = init(key, (4, 6), jnp.bfloat16)
-    assert w.dtype == jnp.bfloat16
-    np.testing.assert_array_equal(w, init(key, (4, 6), jnp.bfloat16))
-    if w.any():
-        assert (w != init(jax.random.key(1), (4, 6), jnp.bfloat16)).any()
+    draw = jax.jit(lambda key: init(key, (4, 6), jnp.bfloat16))
+    first, again, other = (np.asarray(draw(k)) for k in (key, key, jax.random.key(1)))
+    assert first.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(first, again)
+    if first.any():
+        assert (first != other).any()
 
 
 @pytest.mark.parametrize(
@@ -97,6 +179,10 @@ def test_dtype_and_key(init, key):
         pytest.param(
             lambda: nn.torch_default_init()(jax.random.key(0), (3,)), "fan_in must be given", id="bias"
         ),
+        pytest.param(lambda: nn.orthogonal(-1.0), "scale must be", id="orthogonal-scale"),
+        pytest.param(lambda: nn.orthogonal()(jax.random.key(0), (3,)), "two axes", id="orthogonal-vector"),
+        pytest.param(lambda: nn.identity_init(math.inf), "scale must be finite", id="identity-scale"),
+        pytest.param(lambda: nn.identity_init()(jax.random.key(0), (3,)), "two axes", id="identity-vector"),
     ],
 )
 def test_bad_settings(call, match):

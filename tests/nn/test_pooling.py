@@ -1,5 +1,7 @@
 """Pooling: worked numbers, PyTorch with gradients, linen."""
 
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,6 +71,38 @@ def test_worked_global(rows, largest, mean):
     np.testing.assert_allclose(nn.global_average_pool(x), [[mean, -mean]])
 
 
+def check_pooling(x, window, strides, padding):
+    """Values and gradients equal PyTorch's, of the maximum and of the mean with and without the padding."""
+    torch = pytest.importorskip("torch")
+    rank = x.ndim - 2
+
+    @jax.jit
+    def ours(x, *weights):
+        def pools(x):
+            return (
+                nn.max_pool(x, window, strides, padding),
+                nn.average_pool(x, window, strides, padding),
+                nn.average_pool(x, window, strides, padding, count_padding=False),
+            )
+
+        y, pullback = jax.vjp(pools, x)
+        return y, [pullback(tuple(w * (i == j) for j, w in enumerate(weights)))[0] for i in range(3)]
+
+    names, options = ("max", "avg", "avg"), ({}, {}, {"count_include_pad": False})
+    theirs, weight = [], None
+    for name, option in zip(names, options):
+        there = torch.tensor(np.moveaxis(x, -1, 1).copy(), requires_grad=True)
+        y = getattr(torch.nn.functional, f"{name}_pool{rank}d")(there, window, strides, padding, **option)
+        if weight is None:
+            weight = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
+        y.backward(torch.tensor(weight))
+        theirs.append((y.detach().numpy(), there.grad.numpy()))
+    weight = np.moveaxis(weight, 1, -1)
+    for y, gradient, (their_y, their_gradient) in zip(*ours(x, weight, weight, weight), theirs):
+        np.testing.assert_allclose(np.moveaxis(y, -1, 1), their_y, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(np.moveaxis(gradient, -1, 1), their_gradient, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("size", "window", "strides", "padding"),
     [
@@ -82,40 +116,56 @@ def test_worked_global(rows, largest, mean):
         pytest.param((9, 9), 2, 3, 0, id="gaps"),
     ],
 )
-@pytest.mark.parametrize("name", ["max", "avg"])
-def test_matches_torch_with_gradients(name, size, window, strides, padding):
-    torch = pytest.importorskip("torch")
+def test_matches_torch_with_gradients(size, window, strides, padding):
     x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
-    there = torch.tensor(x.transpose(0, 3, 1, 2).copy(), requires_grad=True)
-    y = getattr(torch.nn.functional, f"{name}_pool2d")(there, window, strides, padding)
-    weight = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
-    y.backward(torch.tensor(weight))
-    function = nn.max_pool if name == "max" else nn.average_pool
-    ours, pullback = jax.vjp(lambda x: function(x, window, strides, padding), jnp.asarray(x))
-    np.testing.assert_allclose(ours.transpose(0, 3, 1, 2), y.detach().numpy(), rtol=1e-5, atol=1e-6)
-    (gradient,) = pullback(jnp.asarray(weight.transpose(0, 2, 3, 1)))
-    np.testing.assert_allclose(gradient.transpose(0, 3, 1, 2), there.grad.numpy(), rtol=1e-5, atol=1e-6)
-    _, tangent = jax.jvp(
-        lambda x: function(x, window, strides, padding), (jnp.asarray(x),), (jnp.ones(x.shape),)
-    )
-    np.testing.assert_allclose(
-        (tangent * weight.transpose(0, 2, 3, 1)).sum(), there.grad.numpy().sum(), rtol=1e-4, atol=1e-4
-    )
+    check_pooling(x, window, strides, padding)
+
+
+@st.composite
+def poolings(draw):
+    rank = draw(st.sampled_from([1, 2]))
+
+    def one(*values):
+        return tuple(draw(st.sampled_from(values)) for _ in range(rank))
+
+    sizes, window = one(5, 8), one(1, 2, 3)
+    strides = window if draw(st.booleans()) else one(1, 2, 3)
+    padding = tuple(draw(st.integers(0, f // 2)) for f in window)
+    x = np.random.default_rng(0).normal(size=(2, *sizes, 3)).astype(np.float32)
+    return x, window, strides, padding
+
+
+@hypothesis.settings(max_examples=8, deadline=None, derandomize=True)
+@hypothesis.given(poolings())
+def test_any_pooling_is_torchs(case):
+    check_pooling(*case)
+
+
+@pytest.mark.slow
+@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.given(poolings())
+def test_any_of_many_poolings_is_torchs(case):
+    check_pooling(*case)
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 0), (0, 1))], ids=str)
 @pytest.mark.parametrize("strides", [1, 2, 3])
 def test_matches_linen(strides, padding):
     x = jax.random.normal(jax.random.key(0), (2, 8, 9, 3))
-    steps = (strides, strides)
-    np.testing.assert_allclose(nn.max_pool(x, 3, strides, padding), linen.max_pool(x, (3, 3), steps, padding))
-    for counted in (True, False):
-        np.testing.assert_allclose(
-            nn.average_pool(x, 3, strides, padding, counted),
-            linen.avg_pool(x, (3, 3), steps, padding, counted),
-            rtol=1e-5,
-            atol=1e-6,
-        )
+
+    @jax.jit
+    def ours(x):
+        means = (nn.average_pool(x, 3, strides, padding, counted) for counted in (True, False))
+        return nn.max_pool(x, 3, strides, padding), *means
+
+    @jax.jit
+    def theirs(x):
+        steps = (strides, strides)
+        means = (linen.avg_pool(x, (3, 3), steps, padding, counted) for counted in (True, False))
+        return linen.max_pool(x, (3, 3), steps, padding), *means
+
+    for a, b in zip(ours(x), theirs(x)):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(2, 12, 3), (2, 6, 4, 8, 3)], ids=["one-axis", "three-axes"])
@@ -125,7 +175,7 @@ def test_other_ranks(shape):
     np.testing.assert_allclose(nn.max_pool(x, 2), linen.max_pool(x, window, window))
     np.testing.assert_allclose(nn.average_pool(x, 2), linen.avg_pool(x, window, window), rtol=1e-5, atol=1e-6)
     assert nn.global_average_pool(x).shape == (2, 3)
-    jax.test_util.check_grads(lambda x: nn.max_pool(x, 2), (x,), order=1, atol=1e-2, rtol=1e-2)
+    jax.test_util.check_grads(jax.jit(lambda x: nn.max_pool(x, 2)), (x,), order=1, atol=1e-2, rtol=1e-2)
 
 
 def test_equal_maxima_share_the_gradient():
@@ -154,6 +204,49 @@ def test_max_pool_keeps_bfloat16_and_shows_nan():
     assert nn.max_pool(x, 2).dtype == jnp.bfloat16
     assert jax.grad(lambda x: nn.max_pool(x, 2).astype(jnp.float32).sum())(x).dtype == jnp.bfloat16
     assert jnp.isnan(nn.max_pool(x.at[0, 0, 0, 0].set(jnp.nan), 2)[0, 0, 0, 0])
+
+
+def test_overlapping_sums_accumulate_in_float32():
+    """625 ones, of which bfloat16 itself would stop counting at 256."""
+    x = jnp.ones((1, 26, 26, 1), jnp.bfloat16)
+    for function, expected in ((nn.sum_pool, 624), (nn.average_pool, 1)):  # 624: the nearest in bfloat16
+        y = function(x, 25, 1)
+        assert y.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(np.asarray(y, np.float32), np.full((1, 2, 2, 1), expected))
+
+
+def test_trainable_subsampling_matches_torch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x, scale, bias = (rng.normal(size=s).astype(np.float32) for s in ((2, 6, 4, 3), (3,), (3,)))
+    there = [torch.tensor(a, requires_grad=True) for a in (x.transpose(0, 3, 1, 2).copy(), scale, bias)]
+    mean = torch.nn.functional.avg_pool2d(there[0], 2)
+    y = torch.sigmoid(mean * there[1][:, None, None] + there[2][:, None, None])
+    g = rng.normal(size=y.shape).astype(np.float32)
+    y.backward(torch.tensor(g))
+
+    @jax.jit
+    def run(p, x, g):
+        y, pullback = jax.vjp(lambda p, x: nn.TrainableSubsampling().apply({"params": p}, x), p, x)
+        return y, pullback(g)
+
+    got, (grads, dx) = run({"scale": scale, "bias": bias}, x, g.transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(got.transpose(0, 3, 1, 2), y.detach().numpy(), rtol=1e-5, atol=1e-6)
+    for ours, tensor in zip((dx.transpose(0, 3, 1, 2), grads["scale"], grads["bias"]), there):
+        np.testing.assert_allclose(ours, tensor.grad.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_trainable_subsampling_of_lenet():  # 001-1.7
+    """S2 and S4: 12 and 32 parameters; a gain of 4 times the paper's, as the paper adds where we average."""
+    for maps, size in ((6, 28), (16, 10)):
+        shapes = jax.eval_shape(
+            nn.TrainableSubsampling().init, jax.random.key(0), jnp.ones((1, size, size, maps))
+        )
+        assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 2 * maps
+    layer = nn.TrainableSubsampling(activation=nn.tanh)
+    params = {"scale": jnp.array([4 * 0.25]), "bias": jnp.array([-1.0])}
+    got = layer.apply({"params": params}, image(M))[0, :, :, 0]
+    np.testing.assert_allclose(got, np.tanh(0.25 * np.array([[15, 19], [14, 23]]) - 1), rtol=1e-5)
 
 
 def test_pooling_keeps_depth_and_is_equivariant_to_shifts_by_the_window():
