@@ -187,7 +187,7 @@ def gradient_by_lag(steps: int, hidden: int, seed: int) -> dict[str, dict[int, f
             hidden,
             activation_fn=activation,
             recurrent_kernel_init=recurrent,
-            kernel_init=nn.normal_init(0.01),
+            kernel_init=nn.normal_init(1e-4),
         )
         layer = nn.RNN(cell)
         variables = layer.init(jax.random.key(seed + 1), x)

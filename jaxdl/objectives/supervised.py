@@ -27,8 +27,9 @@ MetricsFn = Callable[[Params, ModelState, Batch], dict[str, tuple[Array, Array]]
 def _classes(batch: Batch, inputs: str, labels: str, mask: str | None) -> tuple[Array, Array, Array | None]:
     """Checked inputs and labels with masked rows hidden, and the mask."""
     x, y = model_inputs(batch, inputs), field(batch, labels, "the labels")
-    checks.integer(**{labels: y})
-    checks.rank(1, **{labels: y})
+    if not (jnp.issubdtype(y.dtype, jnp.floating) and y.ndim == 2):  # which is distributions over the classes
+        checks.integer(**{labels: y})
+        checks.rank(1, **{labels: y})
     checks.same_leading(1, **{labels: y, inputs: x})
     valid = None if mask is None else rows(batch, mask, y)
     return hidden(valid, x), hidden(valid, y), valid
@@ -38,7 +39,15 @@ def _logits(outputs: Any, labels: Array, valid: Array | None) -> Array:
     shape, batch_size = jnp.shape(outputs), labels.shape[0]
     if len(shape) != 2 or shape[0] != batch_size or shape[1] < 2:
         raise ValueError(f"model must return logits of shape ({batch_size}, number of classes), got {shape}")
+    if labels.ndim == 2:
+        checks.shape(shape, labels=labels)
     return hidden(valid, widened(outputs))
+
+
+def _hits(logits: Array, labels: Array, valid: Array | None) -> tuple[Array, Array]:
+    """How many rows are right, and how many count; of a distribution the likeliest class is the right one."""
+    labels = labels if labels.ndim == 1 else jnp.argmax(labels, axis=1)
+    return metrics.accuracy.measure(logits, labels, where=valid)
 
 
 def _per_example(loss_fn: LossFn, outputs: Array, targets: Array) -> Array:
@@ -63,9 +72,10 @@ def classification(
     Args:
       model: returns logits, float [B, K] with K at least 2, from `(x, train=True)`. It may draw from the
         random stream "dropout" and change every collection of `model_state`.
-      loss_fn: `(logits float32 [B, K], labels int [B]) -> [B]`.
+      loss_fn: `(logits float32 [B, K], labels) -> [B]`.
       inputs: key of what the model reads: float [B, ...], or integer tokens [B, T].
-      labels: key of the right classes, int [B], in [0, K).
+      labels: key of the right classes, int [B], in [0, K); or of distributions over them, float [B, K], as mixup,
+        cutmix and label smoothing make them, for `losses.softmax_cross_entropy`.
       mask: key of a bool [B], or None when all rows count.
 
     Returns:
@@ -74,8 +84,8 @@ def classification(
     Raises:
       ValueError: a key is missing, ranks or lengths do not agree, or the model or the loss returns a wrong
         shape.
-      TypeError: labels are not integers, the mask is not bool, or the inputs are raw uint8 pixels. All while
-        tracing.
+      TypeError: labels are neither integers nor floating point, the mask is not bool, or the inputs are raw
+        uint8 pixels. All while tracing.
     """
 
     def objective(params: Params, model_state: ModelState, batch: Batch, key: Array):
@@ -83,7 +93,7 @@ def classification(
         outputs, model_state = _train(model, params, model_state, x, key)
         logits = _logits(outputs, y, valid)
         loss = counted_mean(_per_example(loss_fn, logits, y), valid)
-        hits, count = metrics.accuracy.measure(logits, y, where=valid)
+        hits, count = _hits(logits, y, valid)
         accuracy = hits.astype(jnp.float32) / jnp.maximum(count, 1)
         return loss, (model_state, {"accuracy": accuracy})
 
@@ -110,7 +120,7 @@ def classification_metrics(
     def metrics_fn(params: Params, model_state: ModelState, batch: Batch):
         x, y, valid = _classes(batch, inputs, labels, _evaluation_mask(mask, batch))
         logits = _logits(model.apply({"params": params, **model_state}, x, train=False), y, valid)
-        hits, count = metrics.accuracy.measure(logits, y, where=valid)
+        hits, count = _hits(logits, y, valid)
         return {
             "loss": counted_sum(_per_example(loss_fn, logits, y), valid),
             "accuracy": (hits.astype(jnp.float32), count.astype(jnp.float32)),

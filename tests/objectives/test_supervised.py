@@ -72,6 +72,25 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
+def test_classification_with_distributions_by_hand(images, key):
+    model = Linear(K)
+    params, model_state = start(model, images["image"])
+    targets = softmax(rng().normal(size=(B, K))).astype(np.float32)
+    batch = {**images, "label": targets, "mask": np.array([True] * 5 + [False])}
+    objective = classification(model, losses.softmax_cross_entropy, mask="mask")
+    (loss, (_, metrics)), grads = value_and_grad(objective, params, model_state, batch, key)
+    x, t = np.float64(images["image"]).reshape(B, -1)[:5], np.float64(targets)[:5]
+    logits = x @ np.float64(params["Dense_0"]["kernel"]) + np.float64(params["Dense_0"]["bias"])
+    p = softmax(logits)
+    np.testing.assert_allclose(loss, -np.sum(t * np.log(p)) / 5, rtol=1e-5)
+    np.testing.assert_allclose(metrics["accuracy"], np.mean(logits.argmax(1) == t.argmax(1)), rtol=1e-6)
+    np.testing.assert_allclose(grads["Dense_0"]["kernel"], x.T @ (p - t) / 5, rtol=1e-4, atol=1e-6)
+    totals = classification_metrics(model, losses.softmax_cross_entropy)(params, model_state, batch)
+    np.testing.assert_allclose(totals["loss"][0] / totals["loss"][1], loss, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"labels must have shape \(6, 3\), got \(6, 4\)"):
+        objective(params, model_state, {**batch, "label": np.ones((B, 4), np.float32)}, key)
+
+
 def test_classification_by_hand(images, key):
     model = Linear(K)
     params, model_state = start(model, images["image"])
