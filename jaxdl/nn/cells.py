@@ -252,7 +252,7 @@ class JordanCell(Cell):
         return self.features if self.out_features is None else self.out_features
 
     @linen.compact
-    def constants(self, x: Array) -> tuple[Weights, Weights]:
+    def constants(self, x: Array) -> tuple[Weights, Array, Array]:
         outputs, hidden = self._outputs(), self.features
         checks.at_least(1, out_features=outputs)
 
@@ -263,19 +263,19 @@ class JordanCell(Cell):
         u, _ = parameters("y", outputs, hidden, self.recurrent_kernel_init, None)
         v, c = parameters("o", hidden, outputs, self.kernel_init, self.bias_init)
         w, u, b, v, c = promote(self, x, (w, u, b, v, c))
-        return Weights(w, u, b), Weights(v, v, c)
+        return Weights(w, u, b), v, c
 
     @linen.nowrap
-    def project(self, constants: tuple[Weights, Weights], x: Array) -> Array:
+    def project(self, constants: tuple[Weights, Array, Array], x: Array) -> Array:
         return super().project(constants[0], x)
 
     @linen.nowrap
     def advance(
-        self, constants: tuple[Weights, Weights], carry: Array, u: Array
+        self, constants: tuple[Weights, Array, Array], carry: Array, u: Array
     ) -> tuple[Array, Array, Gates]:
-        inner, outer = constants
+        inner, v, c = constants
         (a,) = widen(u + recurrent_product(carry, inner.recurrent))
-        (z,) = widen(recurrent_product(self.activation_fn(a), outer.recurrent, outer.bias))
+        (z,) = widen(recurrent_product(self.activation_fn(a), v, c))
         y = self.output_fn(z)
         return y.astype(carry.dtype), y.astype(u.dtype), {}
 

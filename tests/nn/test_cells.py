@@ -594,13 +594,19 @@ def test_attention_lstm_step_over_a_masked_memory(key):
     mask = jnp.array([[1, 1, 0, 0, 0], [0, 0, 0, 0, 0]], bool)
     hidden = jnp.where(mask[..., None], memory, jnp.nan)
 
-    @jax.jit
-    def both(hidden):
-        (carry, y, gates), variables = cell.init_with_output(key, (h, h), x, hidden, mask, return_gates=True)
-        first = (h[:1], h[:1]), x[:1], memory[:1, :2]
-        return carry, y, gates, cell.apply(variables, *first, return_gates=True)
+    shapes = jax.eval_shape(lambda: cell.init(key, (h, h), x, memory))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), jnp.float32), shapes)
 
-    carry, y, gates, (_, short, short_gates) = both(hidden)
+    @jax.jit
+    def both(variables, hidden):
+        first = (h[:1], h[:1]), x[:1], memory[:1, :2]
+        return (
+            cell.apply(variables, (h, h), x, hidden, mask, return_gates=True),
+            cell.apply(variables, *first, return_gates=True),
+        )
+
+    (carry, y, gates), (_, short, short_gates) = both(variables, hidden)
     np.testing.assert_allclose(y[:1], short, rtol=1e-5)
     np.testing.assert_allclose(gates["attention"][0, :2], short_gates["attention"][0], rtol=1e-5)
     np.testing.assert_array_equal(gates["attention"][0, 2:], 0)
