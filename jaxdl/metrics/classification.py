@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl import checks, losses
-from jaxdl.losses.masking import check_where, class_indices
-from jaxdl.metrics.streaming import Mean, Metric, Parts
+from jaxdl.losses.masking import class_indices
+from jaxdl.metrics.streaming import Mean, Metric, Parts, count, counted, mean_of, no_hits, no_values
 from jaxdl.types import Array
 
 
@@ -27,7 +27,7 @@ def predicted_classes(predictions: Array, labels: Array, where: Array | None) ->
         checks.integer(predictions=predictions)
         checks.same_shape(predictions=predictions, labels=labels)
         predictions = class_indices(predictions)
-    return predictions, labels, _counted(labels, where)
+    return predictions, labels, counted(labels.shape, where)
 
 
 def _check_scores(scores: Array, labels: Array) -> None:
@@ -38,24 +38,14 @@ def _check_scores(scores: Array, labels: Array) -> None:
         )
 
 
-def _counted(x: Array, where: Array | None) -> Array:
-    if where is None:
-        return jnp.ones(x.shape, bool)
-    check_where(where, x.shape)
-    return jnp.asarray(where)
-
-
-def _count(x: Array) -> Array:
-    return jnp.sum(x, dtype=jnp.int32)
-
-
-def _empty_mean() -> Mean:
-    return Mean(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-
-
 def _hits(predictions: Array, labels: Array, where: Array | None) -> Mean:
-    predicted, labels, counted = predicted_classes(predictions, labels, where)
-    return Mean(_count((predicted == labels) & counted), _count(counted))
+    predicted, labels, chosen = predicted_classes(predictions, labels, where)
+    return Mean(count((predicted == labels) & chosen), count(chosen))
+
+
+def negative_log_likelihood(logits: Array, labels: Array, where: Array | None) -> Mean:
+    """Nats of the right classes."""
+    return mean_of(losses.softmax_cross_entropy_with_integer_labels(logits, labels), where)
 
 
 @Metric
@@ -80,7 +70,7 @@ def accuracy() -> Parts:
       TypeError: labels are not integers, or where is not bool.
       ValueError: the shapes do not agree.
     """
-    return Parts(_empty_mean, _hits, Mean.value)
+    return Parts(no_hits, _hits, Mean.value)
 
 
 @Metric
@@ -91,10 +81,10 @@ def error_rate() -> Parts:
     """
 
     def misses(predictions: Array, labels: Array, where: Array | None) -> Mean:
-        hits, count = _hits(predictions, labels, where)
-        return Mean(count - hits, count)
+        hits, examples = _hits(predictions, labels, where)
+        return Mean(examples - hits, examples)
 
-    return Parts(_empty_mean, misses, Mean.value)
+    return Parts(no_hits, misses, Mean.value)
 
 
 @Metric
@@ -128,23 +118,23 @@ def top_k_accuracy(*, k: int = 5) -> Parts:
         _check_scores(scores, labels)
         num_classes = scores.shape[-1]
         checks.between(1, num_classes, k=k)
-        counted = _counted(labels, where)
+        chosen = counted(labels.shape, where)
         possible = (labels >= 0) & (labels < num_classes) & ~jnp.any(jnp.isnan(scores), axis=-1)
         label = jnp.where(possible, labels, 0)[..., None]
         own = jnp.take_along_axis(scores, label, axis=-1)
         classes = jax.lax.broadcasted_iota(label.dtype, scores.shape, scores.ndim - 1)
         ahead = (scores > own) | ((scores == own) & (classes < label))
         hits = possible & (jnp.sum(ahead, axis=-1) < k)
-        return Mean(_count(hits & counted), _count(counted))
+        return Mean(count(hits & chosen), count(chosen))
 
-    return Parts(_empty_mean, measure, Mean.value)
+    return Parts(no_hits, measure, Mean.value)
 
 
 @Metric
 def log_loss() -> Parts:
     """Mean negative log-likelihood of the right class under the softmax of the logits.
 
-    -(1/N) sum_n log softmax(x_n)[y_n]; its exponential is the perplexity.
+    -(1/N) sum_n log softmax(x_n)[y_n]; `perplexity` is its exponential, `bits_per_character` the same in bits.
 
     Args:
       logits: float [N, K].
@@ -161,9 +151,4 @@ def log_loss() -> Parts:
     Differs from scikit-learn's function of this name, which takes probabilities.
     """
 
-    def measure(logits: Array, labels: Array, where: Array | None) -> Mean:
-        nats = losses.softmax_cross_entropy_with_integer_labels(logits, labels)
-        counted = _counted(nats, where)
-        return Mean(jnp.sum(nats, where=counted), _count(counted))
-
-    return Parts(lambda: Mean(jnp.zeros(()), jnp.zeros((), jnp.int32)), measure, Mean.value)
+    return Parts(no_values, negative_log_likelihood, Mean.value)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def _confusion(num_classes: int) -> tuple[Callable[[], Array], Callable[..., Array]]:
+def confusion_counts(num_classes: int) -> tuple[Callable[[], Array], Callable[..., Array]]:
     """Start and measure of the counts [K + 1, K + 1]; the last row and column hold what is outside [0, K)."""
     checks.at_least(2, num_classes=num_classes)
     side = num_classes + 1
@@ -41,7 +41,7 @@ def _confusion(num_classes: int) -> tuple[Callable[[], Array], Callable[..., Arr
     return lambda: jnp.zeros((side, side), jnp.int32), measure
 
 
-def _inside(counts: Array) -> Array:
+def inside(counts: Array) -> Array:
     """The counts [K, K] without what is outside; ValueError, where the numbers are known, if anything is."""
     num_classes = counts.shape[0] - 1
     matrix = counts[:num_classes, :num_classes]
@@ -72,10 +72,11 @@ def confusion_matrix(*, num_classes: int) -> Parts:
       ValueError: the shapes do not agree; or, when computed outside a traced function, a class is outside [0,
         K).
     """
-    start, measure = _confusion(num_classes)
-    return Parts(start, measure, _inside)
+    start, measure = confusion_counts(num_classes)
+    return Parts(start, measure, inside)
 
 
+@jax.jit
 def _rates(matrix: Array) -> tuple[Array, Array, Array, Array]:
     """Precision, recall, F1 and support of each class; 0 / 0 is 0."""
     true = jnp.diagonal(matrix).astype(jnp.float32)
@@ -87,7 +88,8 @@ def _rates(matrix: Array) -> tuple[Array, Array, Array, Array]:
     return ratio(true, predicted), ratio(true, support), ratio(2 * true, predicted + support), support
 
 
-def _macro(rates: Array, matrix: Array) -> Array:
+@jax.jit
+def mean_of_occurring(rates: Array, matrix: Array) -> Array:
     """Mean over the classes that occur, in labels or predictions, as in scikit-learn."""
     occurs = (jnp.sum(matrix, axis=0) > 0) | (jnp.sum(matrix, axis=1) > 0)
     return jnp.mean(rates, where=occurs)
@@ -96,20 +98,20 @@ def _macro(rates: Array, matrix: Array) -> Array:
 AVERAGES = ("macro", "weighted", "micro", None)
 
 
-def _averaged(which: int, num_classes: int, average: str | None) -> Parts:
+def averaged(which: int, num_classes: int, average: str | None) -> Parts:
     """The parts of precision (0), recall (1) or F1 (2)."""
     checks.one_of(AVERAGES, average=average)
-    start, measure = _confusion(num_classes)
+    start, measure = confusion_counts(num_classes)
 
     def finish(counts: Array) -> Array:
-        matrix = _inside(counts)
+        matrix = inside(counts)
         total = jnp.sum(matrix)
         if average == "micro":
             return Mean(jnp.trace(matrix), total).value()
         *rates, support = _rates(matrix)
         if average == "weighted":
             return jnp.sum(rates[which] * support) / total
-        return _macro(rates[which], matrix) if average == "macro" else rates[which]
+        return mean_of_occurring(rates[which], matrix) if average == "macro" else rates[which]
 
     return Parts(start, measure, finish)
 
@@ -139,7 +141,7 @@ def precision(*, num_classes: int, average: str | None = "macro") -> Parts:
       ValueError: the shapes do not agree, a setting is impossible; or, when computed outside a traced
         function, a class is outside [0, K).
     """
-    return _averaged(0, num_classes, average)
+    return averaged(0, num_classes, average)
 
 
 @Metric
@@ -150,7 +152,7 @@ def recall(*, num_classes: int, average: str | None = "macro") -> Parts:
 
     Args, Returns, Raises: as for `precision`.
     """
-    return _averaged(1, num_classes, average)
+    return averaged(1, num_classes, average)
 
 
 @Metric
@@ -161,7 +163,7 @@ def f1_score(*, num_classes: int, average: str | None = "macro") -> Parts:
 
     Args, Returns, Raises: as for `precision`.
     """
-    return _averaged(2, num_classes, average)
+    return averaged(2, num_classes, average)
 
 
 @jax.tree_util.register_dataclass
@@ -258,10 +260,10 @@ def classification_report(*, num_classes: int, class_names: tuple[str, ...] | No
     names = tuple(map(str, range(num_classes))) if class_names is None else tuple(class_names)
     if len(names) != num_classes:
         raise ValueError(f"class_names must have num_classes = {num_classes} names, got {len(names)}")
-    start, measure = _confusion(num_classes)
+    start, measure = confusion_counts(num_classes)
 
     def finish(counts: Array) -> ClassificationReport:
-        matrix = _inside(counts)
+        matrix = inside(counts)
         precisions, recalls, f1s, support = _rates(matrix)
         total = jnp.sum(matrix)
         rates = (precisions, recalls, f1s)
@@ -271,7 +273,7 @@ def classification_report(*, num_classes: int, class_names: tuple[str, ...] | No
             f1s,
             support,
             Mean(jnp.trace(matrix), total).value(),
-            jnp.stack([_macro(rate, matrix) for rate in rates]),
+            jnp.stack([mean_of_occurring(rate, matrix) for rate in rates]),
             jnp.stack([jnp.sum(rate * support) / total for rate in rates]),
             names,
         )

@@ -1,26 +1,19 @@
 """Metrics of real-valued predictions. Every element counts alike, and the shapes must be equal."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from jaxdl import losses
-from jaxdl.losses.masking import check_pair, check_where, widened
-from jaxdl.metrics.streaming import Mean, Metric, Parts
+from jaxdl import checks, losses
+from jaxdl.losses.masking import check_pair, widened
+from jaxdl.metrics.moments import Moments, merge_moments, moments, no_moments
+from jaxdl.metrics.streaming import Mean, Metric, Parts, counted, mean_of, no_values
 from jaxdl.types import Array
 
 
-def _start() -> Mean:
-    return Mean(jnp.zeros(()), jnp.zeros((), jnp.int32))
-
-
-def _mean_of(loss):
-    def measure(predictions: Array, targets: Array, where: Array | None) -> Mean:
-        errors = loss(predictions, targets, where=where)
-        count = jnp.asarray(errors.size) if where is None else jnp.sum(where)
-        return Mean(jnp.sum(errors), count.astype(jnp.int32))
-
-    return measure
+def _mean_of(loss: Callable[..., Array]) -> Callable[..., Mean]:
+    return lambda predictions, targets, where: mean_of(loss(predictions, targets, where=where), where)
 
 
 @Metric
@@ -41,7 +34,7 @@ def mean_absolute_error() -> Parts:
       TypeError: predictions are not floating point, or where is not bool.
       ValueError: the shapes differ.
     """
-    return Parts(_start, _mean_of(losses.absolute_error), Mean.value)
+    return Parts(no_values, _mean_of(losses.absolute_error), Mean.value)
 
 
 @Metric
@@ -57,25 +50,72 @@ def root_mean_squared_error() -> Parts:
 
     Differs from scikit-learn for several outputs, where that takes the root for each and then the mean.
     """
-    return Parts(_start, _mean_of(losses.squared_error), lambda state: jnp.sqrt(state.value()))
+    return Parts(no_values, _mean_of(losses.squared_error), lambda state: jnp.sqrt(state.value()))
 
 
-class Spread(NamedTuple):
-    """What R^2 needs: exact under merging, without the cancellation of sums of squares far from 0."""
+@Metric
+def mape() -> Parts:
+    """Mean size of the errors relative to the targets, in percent.
 
-    residual: Array  # float32[], sum (t - p)^2
-    count: Array  # int32[]
-    mean: Array  # float32[], of the targets
-    squares: Array  # float32[], sum (t - mean)^2
+    (100 / N) sum |p - t| / |t|
+
+    Errors below a target cost at most 100 each, errors above it have no bound: it favours low forecasts.
+
+    Args:
+      predictions: float [...].
+      targets: real numbers [...], not 0.
+      where: bool [...], which elements count, or None for all.
+
+    Returns:
+      Percent, float32[]; NaN when nothing counts or a target is 0: mask those, or take `mean_absolute_error`.
+
+    Raises:
+      TypeError: predictions are not floating point, or where is not bool.
+      ValueError: the shapes differ.
+
+    Differs from scikit-learn, which gives a fraction, and a very large one where a target is 0.
+    """
+
+    return Parts(no_values, _mean_of(losses.mean_absolute_percentage_error), Mean.value)
+
+
+def _column(predictions: Array, targets: Array, where: Array | None) -> tuple[Array, Array, Array]:
+    """Checked predictions and targets of one output, and which of them count, all [N]."""
+    check_pair(predictions=predictions, targets=targets)
+    shape = jnp.shape(predictions)
+    if len(shape) != 1 and shape[1:] != (1,):
+        raise ValueError(
+            f"predictions must have shape (N,) or (N, 1), got {shape}; vmap over several outputs"
+        )
+    chosen = counted(shape, where)
+    predictions = widened(predictions)
+    targets = jnp.asarray(targets).astype(predictions.dtype)
+    return predictions.ravel(), targets.ravel(), chosen.ravel()
+
+
+def _explained(left: Array, squares: Array) -> Array:
+    """1 - left / squares; of targets that do not vary 1 where nothing is left, else 0."""
+    varied = squares > 0
+    score = 1 - left / jnp.where(varied, squares, 1)
+    score = jnp.where(varied, score, jnp.where(left > 0, 0.0, 1.0))
+    return jnp.where(jnp.isnan(left + squares), jnp.nan, score)
+
+
+class Residuals(NamedTuple):
+    """What R^2 needs."""
+
+    squares: Array  # float32[], sum (t - p)^2
+    targets: Moments
 
 
 @Metric
 def r2_score() -> Parts:
-    """Share of the targets' variance that the predictions explain.
+    """Share of the targets' variance that the predictions explain, a constant error held against them.
 
     1 - sum (t - p)^2 / sum (t - mean t)^2
 
-    1 is perfect, 0 is no better than the mean, negative is worse.
+    1 is perfect, 0 is no better than the mean, negative is worse. `explained_variance` forgives a constant
+    error.
 
     Args:
       predictions: float [N] or [N, 1].
@@ -88,47 +128,87 @@ def r2_score() -> Parts:
     Raises:
       TypeError: predictions are not floating point, or where is not bool.
       ValueError: the shapes differ, or there are several outputs: `jax.vmap` it over them.
-
-    Source: for the merging of variances, Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm
-    for Computing Sample Variances", 1979, equation 2.1.
     """
 
-    def start() -> Spread:
-        return Spread(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros(()), jnp.zeros(()))
+    def measure(predictions: Array, targets: Array, where: Array | None) -> Residuals:
+        predictions, targets, chosen = _column(predictions, targets, where)
+        squares = jnp.sum(jnp.square(predictions - targets), where=chosen)
+        return Residuals(squares, moments(targets, chosen))
 
-    def measure(predictions: Array, targets: Array, where: Array | None) -> Spread:
-        check_pair(predictions=predictions, targets=targets)
-        shape = jnp.shape(predictions)
-        if len(shape) != 1 and shape[1:] != (1,):
-            raise ValueError(
-                f"predictions must have shape (N,) or (N, 1), got {shape}; vmap over several outputs"
-            )
-        if where is not None:
-            check_where(where, shape)
-        counted = jnp.ones(shape, bool) if where is None else jnp.asarray(where)
-        residual = jnp.sum(losses.squared_error(predictions, targets, where=counted))
-        count = jnp.sum(counted, dtype=jnp.int32)
-        targets = jnp.where(counted, widened(targets), 0)
-        # Two passes: the mean first, then the squares about it.
-        mean = jnp.sum(targets) / jnp.maximum(count, 1)
-        squares = jnp.sum(jnp.square(targets - mean), where=counted)
-        return Spread(residual, count, mean, squares)
+    def merge(a: Residuals, b: Residuals) -> Residuals:
+        return Residuals(a.squares + b.squares, merge_moments(a.targets, b.targets))
 
-    def merge(a: Spread, b: Spread) -> Spread:
-        count = a.count + b.count
-        share = b.count / jnp.maximum(count, 1)
-        apart = b.mean - a.mean
-        return Spread(
-            a.residual + b.residual,
-            count,
-            a.mean + apart * share,
-            a.squares + b.squares + jnp.square(apart) * a.count * share,
-        )
+    def finish(state: Residuals) -> Array:
+        score = _explained(state.squares, state.targets.squares)
+        return jnp.where(state.targets.count > 1, score, jnp.nan)
 
-    def finish(state: Spread) -> Array:
-        varied = state.squares > 0
-        score = 1 - state.residual / jnp.where(varied, state.squares, 1)
-        score = jnp.where(varied, score, jnp.where(state.residual > 0, 0.0, 1.0))
-        return jnp.where(state.count > 1, jnp.where(jnp.isnan(state.residual), jnp.nan, score), jnp.nan)
+    return Parts(lambda: Residuals(jnp.zeros(()), no_moments()), measure, finish, merge)
 
-    return Parts(start, measure, finish, merge)
+
+@Metric
+def explained_variance() -> Parts:
+    """Share of the targets' variance that the predictions explain, up to a constant error.
+
+    1 - var(t - p) / var(t)
+
+    `r2_score` is the same less what a bias of the predictions costs; the two agree where the mean error is 0.
+
+    Args, Raises: as for `r2_score`.
+
+    Returns:
+      float32[]. NaN when nothing counts. For equal targets, and so for one, 1 where the error is constant, else
+      0.
+    """
+
+    def measure(predictions: Array, targets: Array, where: Array | None) -> tuple[Moments, Moments]:
+        predictions, targets, chosen = _column(predictions, targets, where)
+        return moments(targets - predictions, chosen), moments(targets, chosen)
+
+    def merge(a: tuple[Moments, Moments], b: tuple[Moments, Moments]) -> tuple[Moments, Moments]:
+        return merge_moments(a[0], b[0]), merge_moments(a[1], b[1])
+
+    def finish(state: tuple[Moments, Moments]) -> Array:
+        errors, targets = state
+        score = _explained(errors.squares, targets.squares)
+        return jnp.where(targets.count > 0, score, jnp.nan)
+
+    return Parts(lambda: (no_moments(), no_moments()), measure, finish, merge)
+
+
+@Metric
+def sharpe_ratio(*, risk_free: float = 0.0) -> Parts:
+    """Mean return above the risk-free one, per unit of volatility: how a forecaster that trades is judged.
+
+    mean(r - f) / std(r), with the sample deviation, over n - 1
+
+    A year of n periods has sqrt(n) times the ratio of one period.
+
+        metrics.sharpe_ratio(daily_returns, risk_free=1e-4) * 252**0.5
+
+    Args:
+      returns: float [N], of equal periods, such as 0.01 for one percent.
+      where: bool [N], which periods count, or None for all.
+      risk_free: f, the return of one period without risk.
+
+    Returns:
+      float32[]. Of equal returns infinite, with the sign of the mean above f, and NaN where that is 0; NaN for
+      fewer than two.
+
+    Raises:
+      TypeError: returns are not floating point, or where is not bool.
+      ValueError: returns are not [N].
+
+    Source: Sharpe, "The Sharpe Ratio", 1994, equations 3 to 6.
+    """
+
+    def measure(returns: Array, where: Array | None) -> Moments:
+        checks.floating(returns=returns)
+        checks.rank(1, returns=returns)
+        returns = widened(returns)
+        return moments(returns, counted(returns.shape, where))
+
+    def finish(state: Moments) -> Array:
+        deviation = jnp.sqrt(state.squares / jnp.maximum(state.count - 1, 1))
+        return jnp.where(state.count > 1, (state.mean - risk_free) / deviation, jnp.nan)
+
+    return Parts(no_moments, measure, finish, merge_moments)

@@ -28,15 +28,6 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
-def averaged(name):
-    def oracle(sk, p, y, num_classes, average):
-        score = getattr(sk, name.removesuffix("_score") + "_score")
-        labels = range(num_classes) if average is None else None
-        return score(y, p.argmax(-1), labels=labels, average=average, zero_division=0)
-
-    return oracle
-
-
 def top_k(sk, p, y, k=5):
     return sk.top_k_accuracy_score(y, p, k=k, labels=range(K))
 
@@ -62,6 +53,13 @@ ROWS = {
         LABELS,
         lambda sk, p, y: sk.log_loss(y, softmax(p), labels=range(K)),
     ),
+    "recall": (
+        metrics.recall,
+        {"num_classes": K},
+        LOGITS,
+        LABELS,
+        lambda sk, p, y, num_classes: sk.recall_score(y, p.argmax(-1), average="macro", zero_division=0),
+    ),
     "confusion_matrix": (
         metrics.confusion_matrix,
         {"num_classes": K},
@@ -69,17 +67,6 @@ ROWS = {
         LABELS,
         lambda sk, p, y, num_classes: sk.confusion_matrix(y, p.argmax(-1), labels=range(K)),
     ),
-    **{
-        f"{name} {average}": (
-            getattr(metrics, name),
-            {"num_classes": K, "average": average},
-            LOGITS,
-            LABELS,
-            averaged(name),
-        )
-        for name in ("precision", "recall", "f1_score")
-        for average in ("macro", "weighted", "micro", None)
-    },
     "mean_absolute_error": (
         metrics.mean_absolute_error,
         {},
@@ -113,7 +100,7 @@ def test_equals_scikit_learn_whole_and_in_ragged_masked_batches(
     update = jax.jit(bound.update)
     halves = []
     for part in (slice(0, 90), slice(90, N)):
-        state = bound.init()
+        state = bound.zero
         p, y = predictions[part], labels[part]
         for start in range(0, len(y), 32):
             size = min(32, len(y) - start)
@@ -124,20 +111,36 @@ def test_equals_scikit_learn_whole_and_in_ragged_masked_batches(
             batch_y[~where] = -1
             state = update(state, batch_p, batch_y, where=where)
         halves.append(state)
-    np.testing.assert_allclose(bound.compute(bound.merge(*halves)), expected, rtol=2e-5, atol=1e-7)
     np.testing.assert_allclose(jax.jit(bound.compute)(bound.merge(*halves)), expected, rtol=2e-5, atol=1e-7)
 
 
 @every_row
-def test_state_is_arrays_of_fixed_shape_and_init_is_neutral(metric, settings, predictions, labels, oracle):
+def test_state_is_arrays_of_fixed_shape_and_zero_is_neutral(metric, settings, predictions, labels, oracle):
     bound = metric.bind(**settings)
-    empty, state = bound.init(), bound.measure(predictions, labels)
-    chex.assert_trees_all_equal_shapes_and_dtypes(empty, state)
-    for merged in (bound.merge(empty, state), bound.merge(state, empty)):
-        chex.assert_trees_all_close(merged, state, rtol=1e-6)
-    chex.assert_trees_all_equal(
-        bound.update(state, predictions, labels, where=np.zeros(N, bool)), bound.merge(state, empty)
-    )
+
+    @jax.jit
+    def merged(predictions, labels):
+        state = bound.measure(predictions, labels)
+        masked = bound.update(state, predictions, labels, where=jnp.zeros(N, bool))
+        return state, bound.merge(bound.zero, state), bound.merge(state, bound.zero), masked
+
+    state, *others = merged(predictions, labels)
+    chex.assert_trees_all_equal_shapes_and_dtypes(jax.eval_shape(lambda: bound.zero), state)
+    for other in others:
+        chex.assert_trees_all_close(other, state, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["precision", "recall", "f1_score"])
+def test_averages_equal_scikit_learn(name):
+    sk = pytest.importorskip("sklearn.metrics")
+    score = getattr(sk, name.removesuffix("_score") + "_score")
+    state = metrics.confusion_matrix.bind(num_classes=K).measure(LOGITS, LABELS)
+    for average in ("macro", "weighted", "micro", None):
+        expected = score(
+            LABELS, CLASSES, labels=range(K) if average is None else None, average=average, zero_division=0
+        )
+        metric = getattr(metrics, name).bind(num_classes=K, average=average)
+        np.testing.assert_allclose(metric.compute(state), expected, rtol=2e-5, err_msg=str(average))
 
 
 def test_public_names_explain_themselves():
@@ -164,7 +167,7 @@ def test_bound_metrics_are_values():
 def test_one_trace_for_all_batches():
     chex.clear_trace_counter()
     update = jax.jit(chex.assert_max_traces(metrics.accuracy.update, n=1))
-    state = metrics.accuracy.init()
+    state = metrics.accuracy.zero
     for i in range(3):
         state = update(state, LOGITS[i : i + 64], LABELS[i : i + 64])
     assert state.count == 192
@@ -259,6 +262,39 @@ def test_report_streams_and_is_a_pytree():
     assert report.class_names == tuple("abcdef")
 
 
+def test_percentage_worked_number():
+    """001-G14, and a target of 0, which has no percentage."""
+    targets, predictions = np.float32([100, 200, 400]), np.float32([110, 180, 400])
+    np.testing.assert_allclose(metrics.mape(predictions, targets), 6.6666667, atol=1e-6)
+    assert np.isnan(metrics.mape(predictions, targets - 100))
+
+
+def test_base_rate_plateau():
+    """004b-7.11: a network that says the majority's share has its accuracy and its entropy."""
+    labels = np.repeat([1, 0], [1054, 1005])
+    logits = np.tile(np.log(np.float32([1005, 1054]) / 2059), (2059, 1))
+    np.testing.assert_allclose(metrics.accuracy(logits, labels), 0.5119, atol=5e-5)
+    np.testing.assert_allclose(metrics.log_loss(logits, labels), 0.692864, atol=1e-6)
+
+
+def test_returns_that_do_not_vary():
+    returns = np.full(5, 0.1, np.float32)
+    assert metrics.sharpe_ratio(returns) == np.inf
+    assert metrics.sharpe_ratio(returns, risk_free=0.2) == -np.inf
+    assert np.isnan(metrics.sharpe_ratio(returns * 0))
+    assert np.isnan(metrics.sharpe_ratio(returns, where=np.arange(5) < 1))
+    assert np.isnan(metrics.sharpe_ratio(returns, where=np.arange(5) < 0))
+
+
+def test_explained_variance_of_equal_targets_and_of_none():
+    sk = pytest.importorskip("sklearn.metrics")
+    y = np.full(3, 2, np.float32)
+    for p in (y + 1, y + np.float32([0, 1, 2])):
+        assert metrics.explained_variance(p, y) == sk.explained_variance_score(y, p)
+    assert metrics.explained_variance(y, y, where=np.arange(3) < 1) == 1
+    assert np.isnan(metrics.explained_variance(y, y, where=np.arange(3) < 0))
+
+
 # Edges.
 
 
@@ -303,7 +339,7 @@ def test_r2_of_equal_targets_and_merge_of_empty():
         y = [2.0, 2.0, 2.0]
         assert metrics.r2_score(jnp.array(p), jnp.array(y)) == sk.r2_score(y, p)
     metric = metrics.r2_score
-    assert np.isnan(metric.compute(metric.merge(metric.init(), metric.init())))
+    assert np.isnan(metric.compute(metric.merge(metric.zero, metric.zero)))
     assert metric(ESTIMATES[:, None], TARGETS[:, None]) == metric(ESTIMATES, TARGETS)
     assert np.isnan(metric(jnp.array([1.0, jnp.nan]), jnp.array([1.0, 1.0])))
 
