@@ -1,8 +1,8 @@
 """The look that all figures share. Matplotlib is imported when a figure is made, never before."""
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -10,14 +10,34 @@ from jaxdl import checks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-# Told apart with any colour vision: Okabe and Ito, "Color Universal Design", 2008, without its yellow and
-# black.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+# Told apart with any colour vision: Okabe and Ito, "Color Universal Design", 2008, without its yellow and black; then
+# three of Tol, "Colour Schemes", 2021 (muted).
+COLORS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#882255",
+    "#332288",
+    "#999933",
+    "#666666",
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", "h")
+LINES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (6, 1.5, 1.2, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (6, 1.5, 1.2, 1.5, 1.2, 1.5)),
+)
 INK, FAINT = "#333333", "#BBBBBB"
 TITLE, LABEL, TICK = 10, 9, 8  # points
+_LEGEND: Any = {"frameon": False, "fontsize": TICK, "labelcolor": INK, "handlelength": 2.6}
 
 
 def blank(width: float, height: float) -> "Figure":
@@ -63,6 +83,15 @@ def bare(axes: "Axes", *, title: str = "", size: int = TICK) -> None:
         axes.set_title(title, fontsize=size, color=INK, pad=3)
 
 
+def diverging() -> "Colormap":
+    """Blue below the middle, orange above it, and lighter all the way, so that printed grey it keeps the sign."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list(
+        "blue_grey_orange", ["#001A4D", "#3A6FB5", "#A9A9A9", "#F2A64B", "#FFF6D6"]
+    )
+
+
 def colorbar(figure: "Figure", image: Any, axes: "Axes", *, width: float, label: str = "") -> None:
     """A thin scale beside a picture that is so many inches wide, as tall as the picture."""
     bar = figure.colorbar(image, cax=axes.inset_axes((1 + 0.12 / width, 0, 0.12 / width, 1)))
@@ -71,10 +100,96 @@ def colorbar(figure: "Figure", image: Any, axes: "Axes", *, width: float, label:
     bar.set_label(label, fontsize=LABEL, color=INK)
 
 
-def colors() -> Iterator[str]:
-    """The palette, over and over."""
-    while True:
-        yield from COLORS
+class Look(NamedTuple):
+    """How one of several curves or classes is drawn."""
+
+    color: str
+    line: Any
+    marker: str
+
+
+def look(index: int) -> Look:
+    """The look of the curve or class of that number. 50 curves and 100 classes differ, the first ones also without
+    colour."""
+    kinds = len(COLORS)
+    turn = index + index // kinds
+    return Look(COLORS[index % kinds], LINES[turn % len(LINES)], MARKERS[turn % len(MARKERS)])
+
+
+def _legend_columns(names: Sequence[str], width: float) -> int:
+    """How many entries fit beside each other into so many inches."""
+    return min(len(names), max(1, int(width / (0.55 + 0.06 * max(map(len, names))))))
+
+
+def legends_below(figure: "Figure") -> None:
+    """A legend under each axes that names something: never over its curves, wherever they run. The figure grows by
+    it."""
+    from matplotlib.transforms import ScaledTranslation
+
+    lines = rows = 0
+    for axes in figure.axes:
+        handles, names = axes.get_legend_handles_labels()
+        if not names:
+            continue
+        spec = axes.get_subplotspec()
+        assert spec is not None
+        rows, across = spec.get_gridspec().get_geometry()
+        columns = _legend_columns(names, figure.get_figwidth() / across - 0.7)
+        lines = max(lines, math.ceil(len(names) / columns))
+        axes.legend(
+            handles,
+            names,
+            loc="upper left",
+            bbox_to_anchor=(0, 0),
+            # Room for tick labels and the name of the axis, in inches.
+            bbox_transform=axes.transAxes + ScaledTranslation(0, -0.47, figure.dpi_scale_trans),
+            borderpad=0,
+            borderaxespad=0,
+            ncols=columns,
+            **_LEGEND,
+        )
+    figure.set_figheight(figure.get_figheight() + rows * (0.19 * lines + 0.05))
+
+
+def shared_legend(figure: "Figure") -> None:
+    """One legend at the foot of the figure for what any of its axes names. The figure grows by it."""
+    names = [name for axes in figure.axes for name in axes.get_legend_handles_labels()[1]]
+    columns = _legend_columns(names, figure.get_figwidth() - 0.7)
+    figure.legend(loc="outside lower center", ncols=columns, **_LEGEND)
+    figure.set_figheight(figure.get_figheight() + 0.19 * math.ceil(len(names) / columns) + 0.1)
+
+
+def legend_beside(axes: "Axes", *, title: str = "") -> None:
+    """A legend to the right of the axes, one line and one mark of the same size for each class."""
+    legend = axes.legend(title=title, title_fontsize=TICK, loc="upper left", bbox_to_anchor=(1, 1), **_LEGEND)
+    for handle in legend.legend_handles:
+        if hasattr(handle, "set_sizes"):
+            handle.set_sizes([26])
+
+
+def named(class_names: Sequence[str] | None, count: int) -> list[str]:
+    """The names of so many classes; their numbers where none are given. ValueError when there are not as many."""
+    if class_names is None:
+        return [str(i) for i in range(count)]
+    if len(class_names) != count:
+        raise ValueError(f"class_names must be as many as classes, {count}, got {len(class_names)}")
+    return [str(name) for name in class_names]
+
+
+def scatter(axes: "Axes", points: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
+    """Points [N, 2], each with the colour and marker of its class."""
+    for label in np.unique(labels):
+        own, (color, _, marker) = points[labels == label], look(label)
+        axes.scatter(
+            own[:, 0],
+            own[:, 1],
+            s=26 if len(points) <= 500 else 14,
+            color=color,
+            marker=marker,
+            edgecolors="white",
+            linewidths=0.7 if len(points) <= 500 else 0.3,
+            label=names[label],
+        )
 
 
 def host(**array: Any) -> np.ndarray:
@@ -89,6 +204,17 @@ def host(**array: Any) -> np.ndarray:
     if x.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got {x.dtype}")
     return x
+
+
+def classes(count: int, /, **labels: Any) -> np.ndarray:
+    """The one array of labels given, int [count] from 0, on the host."""
+    ((name, value),) = labels.items()
+    y = host(**{name: value})
+    checks.shape((count,), **{name: y})
+    checks.integer(**{name: y})
+    if y.min() < 0:
+        raise ValueError(f"{name} must hold classes from 0, got {y.min()}")
+    return y
 
 
 def paired(**arrays: Any) -> list[np.ndarray]:

@@ -1,6 +1,6 @@
 """What a model predicts, against what is so."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,9 +33,7 @@ def confusion_matrix_plot(matrix: Any, class_names: Sequence[str] | None = None)
     if matrix.min() < 0:
         raise ValueError(f"matrix must hold counts, got {matrix.min()}")
     classes = len(matrix)
-    names = [str(i) for i in range(classes)] if class_names is None else [str(name) for name in class_names]
-    if len(names) != classes:
-        raise ValueError(f"class_names must be as many as rows, {classes}, got {len(names)}")
+    names = canvas.named(class_names, classes)
     total = matrix.sum()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = min(12.0, max(3.2, 0.42 * classes + 1.4))
@@ -82,12 +80,9 @@ def decision_boundary(
     """
     from matplotlib.colors import ListedColormap, to_rgb
 
-    x, y = canvas.host(x=x), canvas.host(y=y)
+    x = canvas.host(x=x)
     checks.shape((None, 2), x=x)
-    checks.shape((len(x),), y=y)
-    checks.integer(y=y)
-    if y.min() < 0:
-        raise ValueError(f"y must hold classes from 0, got {y.min()}")
+    y = canvas.classes(len(x), y=y)
     checks.at_least(2, resolution=resolution)
     low, high = x.min(axis=0), x.max(axis=0)
     margin = np.where(high > low, 0.12 * (high - low), 1.0)
@@ -103,8 +98,8 @@ def decision_boundary(
             f"got {classes.dtype} {classes.shape}"
         )
     count = int(max(classes.max(), y.max())) + 1
-    palette = [color for color, _ in zip(canvas.colors(), range(count))]
-    pale = ListedColormap([[0.72 + 0.28 * channel for channel in to_rgb(color)] for color in palette])
+    palette = [to_rgb(canvas.look(i).color) for i in range(count)]
+    pale = ListedColormap([[0.72 + 0.28 * channel for channel in color] for color in palette])
     figure, (axes,) = canvas.panels(1, columns=1, width=4.6, height=3.9)
     axes.imshow(
         classes.reshape(resolution, resolution),
@@ -116,28 +111,13 @@ def decision_boundary(
         vmax=count - 0.5,
         interpolation="nearest",
     )
-    for label in np.unique(y):
-        own = x[y == label]
-        axes.scatter(
-            own[:, 0],
-            own[:, 1],
-            s=26,
-            color=palette[label],
-            marker=canvas.MARKERS[label % len(canvas.MARKERS)],
-            edgecolors="white",
-            linewidths=0.7,
-            label=str(label),
-        )
+    regions = classes.reshape(resolution, resolution)
+    for label in np.unique(classes)[1:]:  # borders: printed grey, the pale colours of two regions may be one
+        axes.contour(first, second, regions == label, [0.5], colors=canvas.INK, linewidths=0.6, zorder=1)
+    canvas.scatter(axes, x, y, canvas.named(None, count))
     canvas.style(axes, title="decision regions", x="$x_1$", y="$x_2$")
     axes.grid(False)
-    axes.legend(
-        title="class",
-        fontsize=canvas.TICK,
-        title_fontsize=canvas.TICK,
-        loc="upper left",
-        bbox_to_anchor=(1, 1),
-        frameon=False,
-    )
+    canvas.legend_beside(axes, title="class")
     return figure
 
 
@@ -158,10 +138,55 @@ def predicted_vs_actual(predictions: Any, targets: Any) -> "Figure":
     figure, (axes,) = canvas.panels(1, columns=1, width=4.0, height=4.0)
     both = np.concatenate([predictions, targets])
     ends = [float(np.nanmin(both)), float(np.nanmax(both))]
-    axes.plot(ends, ends, color=canvas.FAINT, linewidth=1.2, zorder=1)
+    axes.plot(ends, ends, color=canvas.INK, linewidth=1.0, zorder=1, label="predicted = actual")
     alpha = min(1.0, max(0.15, 200 / len(targets)))
     axes.scatter(targets, predictions, s=16, color=canvas.COLORS[0], alpha=alpha, linewidths=0, zorder=2)
     axes.set_aspect("equal", adjustable="datalim")
     error = float(np.sqrt(np.mean(np.square(predictions - targets))))
     canvas.style(axes, title=f"root mean squared error {error:.4g}", x="actual", y="predicted")
+    canvas.legends_below(figure)
+    return figure
+
+
+def roc_plot(curves: Mapping[str, Sequence[Any]]) -> "Figure":
+    """True against false positive rate at every threshold, for one or several classifiers.
+
+        viz.roc_plot({"autoencoder": metrics.roc_curve(scores, labels), "distance": ...})
+
+    The area below each curve, by the trapezoidal rule, is in the legend: 1 where every positive scores above every
+    negative, 0.5 by chance.
+
+    Args:
+      curves: for each classifier, its false and its true positive rates, float [N] each in [0, 1] and not falling;
+        what follows them in the sequence (a `metrics.RocCurve` has its thresholds there) is not looked at.
+
+    Returns:
+      A figure with one square axes: a line for each classifier and the diagonal of chance.
+
+    Raises:
+      ValueError: there is no curve, or one's rates differ in length, fall, or leave [0, 1] or are NaN.
+    """
+    if not curves:
+        raise ValueError("curves must have at least one classifier, got none")
+    figure, (axes,) = canvas.panels(1, columns=1, width=4.4, height=4.2)
+    axes.plot([0, 1], [0, 1], color=canvas.FAINT, linewidth=1.2, label="chance, area 0.5")
+    for i, (name, curve) in enumerate(curves.items()):
+        rates = canvas.paired(
+            **{f"false positive rates of {name}": curve[0], f"true positive rates of {name}": curve[1]}
+        )
+        for kind, rate in zip(("false", "true"), rates):
+            if not (np.diff(rate, prepend=0, append=1) >= 0).all():
+                raise ValueError(
+                    f"{kind} positive rates of {name} must rise from 0 to 1, got {np.array2string(rate, threshold=8)}"
+                )
+        color, line, _ = canvas.look(i)
+        area = np.trapezoid(rates[1].astype(float), rates[0].astype(float))
+        axes.plot(*rates, color=color, linestyle=line, linewidth=1.8, label=f"{name}, area {area:.3f}")
+    axes.set_aspect("equal")
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    canvas.style(
+        axes, title="receiver operating characteristic", x="false positive rate", y="true positive rate"
+    )
+    canvas.legends_below(figure)
     return figure

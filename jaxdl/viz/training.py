@@ -1,6 +1,5 @@
 """How a run went: curves over steps, distributions of weights."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +21,15 @@ def _split(name: str) -> tuple[str, str]:
     return (split[0] if split else "training"), metric
 
 
-def _best(metric: str, values: np.ndarray) -> int | None:
-    """Where the lowest loss or the highest accuracy is; None for other metrics, whose direction is not
-    known."""
-    if metric not in ("loss", "accuracy") or not np.isfinite(values).any():
+def _best(curve: str, metric: str, values: np.ndarray) -> int | None:
+    """Where the lowest loss or the highest accuracy of a validation curve is.
+
+    None for other metrics, whose direction is not known, and for other curves: the training loss is best where the
+    net overfits most, and a choice made by a test curve spoils the test.
+    """
+    if curve.rsplit("/", 1)[-1] != "validation" or metric not in ("loss", "accuracy"):
+        return None
+    if not np.isfinite(values).any():
         return None
     return int(np.nanargmin(values) if metric == "loss" else np.nanargmax(values))
 
@@ -36,15 +40,19 @@ def learning_curves(
     """Loss and accuracy over training, one panel each, training against validation.
 
         learning_curves(history)        # what `fit` returns
+        learning_curves({"SGD/loss": sgd["loss"], "Adam/loss": adam["loss"]})
+        learning_curves({f"{name}/validation/loss": run["validation/loss"] for name, run in runs.items()})
 
     Args:
-      history: name to (steps, values). `loss` is a training curve; `validation/loss`, or any other word
-        before the slash, joins its panel.
+      history: name to (steps, values). `loss` is a training curve; `validation/loss`, or any other words
+        before the last slash, join its panel.
       metrics: the panels, in order; those that nothing was logged for are left out.
       log_loss: draw the loss on a logarithmic axis.
 
     Returns:
-      A figure with one axes for each metric found. Where there is a held-out curve, its best value is marked.
+      A figure with one axes for each metric found. On curves named `validation`, or with `validation` as the last
+      word before the metric, the lowest loss and the highest accuracy are ringed: of all curves only these are there
+      to choose by.
 
     Raises:
       ValueError: no metric was logged, or steps and values differ in length.
@@ -58,21 +66,31 @@ def learning_curves(
     figure, axes = canvas.panels(len(found), columns=2, width=4.4, height=3.2)
     for panel, (metric, names) in zip(axes, found.items()):
         names.sort(key=lambda name: "/" in name)
-        for name, color in zip(names, canvas.colors()):
+        for i, name in enumerate(names):
             steps, values = canvas.paired(**{f"steps of {name}": history[name][0], name: history[name][1]})
             curve = _split(name)[0]
-            best = _best(metric, values) if curve != "training" else None
-            label = curve if best is None else f"{curve}, best {values[best]:.4g}"
-            # Few points are evaluations: show where they are.
-            marker = "o" if len(steps) <= 40 else None
-            panel.plot(steps, values, label=label, color=color, linewidth=1.6, marker=marker, markersize=3.5)
+            best = _best(curve, metric, values)
+            label = curve.replace("/", ", ")
             if best is not None:
-                panel.plot(steps[best], values[best], "o", color=color, markersize=8, fillstyle="none")
+                label += f", best {values[best]:.4g}"
+            color, line, marker = canvas.look(i)
+            panel.plot(
+                steps,
+                values,
+                label=label if names != [metric] else None,  # the title names the only curve
+                color=color,
+                linestyle=line,
+                linewidth=1.6,
+                # Few points are evaluations: show where they are.
+                marker=marker if len(steps) <= 40 else None,
+                markersize=3.5,
+            )
+            if best is not None:
+                panel.plot(steps[best], values[best], "o", color=color, markersize=9, fillstyle="none")
         canvas.style(panel, title=metric.replace("_", " "), x="step")
         if metric == "loss" and log_loss:
             panel.set_yscale("log")
-        if names != [metric]:
-            panel.legend(frameon=False, fontsize=canvas.TICK, labelcolor=canvas.INK)
+    canvas.legends_below(figure)
     return figure
 
 
@@ -174,25 +192,27 @@ def gradient_flow(
     figure, (axes,) = canvas.panels(1, columns=1, width=6.0, height=3.6)
     depth = max(len(layers) for layers in norms.values())
     many = depth > 20
-    for (net, layers), color, marker in zip(norms.items(), canvas.colors(), itertools.cycle(canvas.MARKERS)):
+    for i, (net, layers) in enumerate(norms.items()):
         values = canvas.host(**{f"norms of {net}": list(layers.values())}).astype(float)
         if not (np.isfinite(values) & (values >= 0)).all():
             raise ValueError(f"norms of {net} must be finite and not negative, got {values.tolist()}")
-        shown = np.where(values > 0, values, np.nan)
+        color, line, marker = canvas.look(i)
         axes.plot(
             np.arange(1, len(values) + 1),
-            shown,
+            np.where(values > 0, values, np.nan),
             color=color,
+            linestyle=line,
+            linewidth=1.6,
             marker=marker,
-            markersize=4,
+            markersize=4.5,
             label=net,
             markevery=depth // 10 if many else 1,
         )
     axes.set_yscale("log")
     if not many:
         axes.set_xticks(np.arange(1, depth + 1))
-    canvas.style(axes, x=x_name, y="L2 norm of the gradient")
-    axes.legend(frameon=False, fontsize=canvas.TICK, labelcolor=canvas.INK)
+    canvas.style(axes, title="gradient flow", x=x_name, y="L2 norm of the gradient")
+    canvas.legends_below(figure)
     return figure
 
 
@@ -222,10 +242,10 @@ def fitted_line(
     x, y = canvas.paired(x=x, y=y)
     figure, (axes,) = canvas.panels(1, columns=1, width=5.4, height=3.6)
     axes.plot(x, y, "o", color=canvas.FAINT, markersize=3, label=data_name)
-    lines = itertools.cycle(["-", "--", "-.", ":"])
-    for (name, (inputs, outputs)), color, line in zip(fits.items(), canvas.colors(), lines):
+    for i, (name, (inputs, outputs)) in enumerate(fits.items()):
         inputs, outputs = canvas.paired(**{f"inputs of {name}": inputs, f"outputs of {name}": outputs})
+        color, line, _ = canvas.look(i)
         axes.plot(inputs, outputs, linestyle=line, color=color, linewidth=1.6, label=name)
-    canvas.style(axes, x=x_name, y=y_name)
-    axes.legend(frameon=False, fontsize=canvas.TICK, labelcolor=canvas.INK)
+    canvas.style(axes, title=f"{y_name} against {x_name}", x=x_name, y=y_name)
+    canvas.legends_below(figure)
     return figure
