@@ -125,7 +125,7 @@ def main(config: Config) -> int:
             )
             accuracy[direction, decided] = 100 * look(state)["accuracy"]
             if decided == "behind":
-                curves |= {f"{name}/{m}": history[f"validation/{m}"] for m in ("loss", "accuracy")}
+                curves |= {f"{name}/validation/{m}": history[f"validation/{m}"] for m in ("loss", "accuracy")}
             rows.append(
                 {
                     "net": name,

@@ -42,7 +42,7 @@ class Config(Settings):
     """Lengths of the adding sequences and gaps of the copied ones."""
     hidden: int = 64
     """Units of every cell."""
-    num_updates: int = 3000
+    num_updates: int = 6000
     """Updates of each net, at most."""
     batch_size: int = 64
     """Sequences per update."""

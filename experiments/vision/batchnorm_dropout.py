@@ -172,7 +172,7 @@ def main(config: Config) -> int:
             row, history, alike = measured_net(run, name, model, seed, training, test)
             measured.append(row)
             if seed == config.seed:
-                curves |= {f"{name}/{m}": history[f"validation/{m}"] for m in ("loss", "accuracy")}
+                curves |= {f"{name}/validation/{m}": history[f"validation/{m}"] for m in ("loss", "accuracy")}
                 similar |= alike
         means[name] = {key: float(np.mean([row[key] for row in measured])) for key in measured[0]}
     rows = [{"net": name, **mean} for name, mean in means.items()]

@@ -1,12 +1,12 @@
-"""Losses on class scores and probabilities.
+"""Cross-entropies, from logits or from probabilities.
 
-B is any batch shape, K the number of classes. Scores, logits or probabilities come first, labels or targets
-second. Cross-entropies are in nats. Half-precision inputs are computed and returned in float32, and values
-and gradients are finite for any finite input.
+B is any batch shape, K the number of classes. Logits or probabilities come first, labels second, results are
+in nats. Half-precision inputs are computed and returned in float32, and values and gradients are finite for
+any finite input.
 
-Labels that cannot be (a class outside [0, K), a probability outside [0, 1], a sign other than -1 and 1) are
-found when the numbers are known, not while a function is traced: the loss of that example and the gradients
-that it sends back are NaN, so training stops; nothing is clamped.
+Labels that cannot be (a class outside [0, K), a probability outside [0, 1]) are found when the numbers are
+known, not while a function is traced: the loss of that example and the gradients that it sends back are NaN, so
+training stops; nothing is clamped.
 
 `where` is bool. Of the result's shape, it makes masked losses and their gradients 0, whatever stands there.
 Of the shape of the logits, where that differs, it leaves those classes out, as if they were not among the K.
@@ -16,15 +16,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl import checks
-from jaxdl.losses.masking import check_pair, check_where, class_indices, elementwise, poisoned, widened
+from jaxdl.losses.masking import (
+    check_labels,
+    check_pair,
+    class_indices,
+    elementwise,
+    poisoned,
+    probable,
+    split_where,
+    widened,
+)
 from jaxdl.types import Array
-
-
-def _probable(p: Array, given: Array) -> Array:
-    """Whether each number is a probability, up to the rounding of a mean in the dtype it was given in."""
-    dtype = jnp.asarray(given).dtype
-    slack = 8 * float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
-    return jnp.abs(p - 0.5) <= 0.5 + slack
 
 
 def sigmoid_binary_cross_entropy(logits: Array, labels: Array, where: Array | None = None) -> Array:
@@ -50,7 +52,7 @@ def sigmoid_binary_cross_entropy(logits: Array, labels: Array, where: Array | No
 
     def formula(x: Array, y: Array) -> Array:
         loss = y * jax.nn.softplus(-x) + (1 - y) * jax.nn.softplus(x)
-        return poisoned(loss, _probable(y, labels))
+        return poisoned(loss, probable(y, labels))
 
     return elementwise(formula, logits, labels, where)
 
@@ -84,17 +86,9 @@ def binary_cross_entropy(probabilities: Array, labels: Array, where: Array | Non
 
     def formula(p: Array, y: Array) -> Array:
         loss = -y * jnp.log(jnp.maximum(p, floor)) - (1 - y) * jnp.log(jnp.maximum(1 - p, floor))
-        return poisoned(loss, _probable(p, probabilities) & _probable(y, labels))
+        return poisoned(loss, probable(p, probabilities) & probable(y, labels))
 
     return elementwise(formula, probabilities, labels, where)
-
-
-def _split_where(where: Array | None, shape: tuple[int, ...]) -> tuple[Array | None, Array | None]:
-    """The mask as (rows kept [B], classes kept [B, K]); at most one is not None."""
-    if where is None:
-        return None, None
-    check_where(where, shape[:-1], shape)
-    return (where, None) if jnp.shape(where) == shape[:-1] else (None, jnp.asarray(where))
 
 
 def _never_empty(classes: Array | None) -> Array | None:
@@ -127,14 +121,14 @@ def softmax_cross_entropy(logits: Array, labels: Array, where: Array | None = No
         raise ValueError("logits must have a last axis of classes, got shape ()")
     x = widened(logits)
     y = jnp.asarray(labels).astype(x.dtype)
-    rows, classes = _split_where(where, x.shape)
+    rows, classes = split_where(where, x.shape)
     kept = rows[..., None] if rows is not None else classes
     if kept is not None:
         x, y = jnp.where(kept, x, 0), jnp.where(kept, y, 0)
     log_p = jax.nn.log_softmax(x, where=_never_empty(classes))
     certain = (y == 0) & jnp.isneginf(log_p)  # 0 log 0 = 0
     loss = -jnp.sum(y * jnp.where(certain, 0, log_p), axis=-1)
-    return poisoned(loss, jnp.all(_probable(y, labels), axis=-1))
+    return poisoned(loss, jnp.all(probable(y, labels), axis=-1))
 
 
 def softmax_cross_entropy_with_integer_labels(
@@ -160,15 +154,9 @@ def softmax_cross_entropy_with_integer_labels(
     Differs from optax.softmax_cross_entropy_with_integer_labels: there -1 counts from the end, as indices do,
     and a class left out may be the label.
     """
-    checks.floating(logits=logits)
-    checks.integer(labels=labels)
-    if jnp.ndim(logits) < 1 or jnp.shape(labels) != jnp.shape(logits)[:-1]:
-        raise ValueError(
-            f"labels must have the shape of logits without its last axis, got labels {jnp.shape(labels)} and "
-            f"logits {jnp.shape(logits)}"
-        )
+    check_labels(logits=logits, labels=labels)
     logits, labels = widened(logits), class_indices(labels)
-    rows, classes = _split_where(where, logits.shape)
+    rows, classes = split_where(where, logits.shape)
     if rows is not None:
         logits, labels = jnp.where(rows[..., None], logits, 0), jnp.where(rows, labels, 0)
     if classes is not None:
@@ -219,76 +207,60 @@ def categorical_cross_entropy(probabilities: Array, labels: Array, where: Array 
     floor = float(jnp.finfo(jnp.asarray(probabilities).dtype).tiny)
     p = widened(probabilities)
     y = jnp.asarray(labels).astype(p.dtype)
-    rows, classes = _split_where(where, p.shape)
+    rows, classes = split_where(where, p.shape)
     kept = rows[..., None] if rows is not None else classes
     if kept is not None:
         p, y = jnp.where(kept, p, 0), jnp.where(kept, y, 0)
     loss = -jnp.sum(y * jnp.log(jnp.maximum(p, floor)), axis=-1)
     if classes is not None:
         loss += jnp.sum(y, axis=-1) * jnp.log(jnp.maximum(jnp.sum(p, axis=-1), floor))
-    return poisoned(loss, jnp.all(_probable(p, probabilities) & _probable(y, labels), axis=-1))
+    return poisoned(loss, jnp.all(probable(p, probabilities) & probable(y, labels), axis=-1))
 
 
-def _sign(t: Array) -> Array:
-    """The target, NaN unless it is -1 or 1. The comparisons below never take NaN for the right side."""
-    return jnp.where(jnp.abs(t) == 1, t, jnp.nan)
+def focal_loss(
+    logits: Array,
+    labels: Array,
+    where: Array | None = None,
+    *,
+    alpha: float | None = None,
+    gamma: float = 2.0,
+) -> Array:
+    """Cross-entropy of a yes or no that a confident right answer hardly moves, for rare classes.
 
+    l = (1 - p_t)^gamma (-y log sigmoid(x) - (1 - y) log sigmoid(-x)), with 1 - p_t = y sigmoid(-x) +
+    (1 - y) sigmoid(x), times alpha y + (1 - alpha)(1 - y) where alpha is given.
 
-def perceptron_loss(scores: Array, targets: Array, where: Array | None = None) -> Array:
-    """How far a score is on the wrong side of zero.
-
-    l = max(0, -t s). Its gradient is -t where t s <= 0 and 0 elsewhere: with s = w . x, descent at learning
-    rate 1 is the perceptron rule, w <- w + t x after each mistake. A score of 0 is a mistake, so training can
-    start at w = 0.
-
-    Args:
-      scores: s, float [...].
-      targets: t, -1 or 1, float or int [...].
-      where: bool [...], or None for all.
-
-    Returns:
-      float [...], in the scores' unit. NaN where the target is neither -1 nor 1.
-
-    Raises:
-      TypeError: scores are not floating point, or where is not bool.
-      ValueError: the shapes differ.
-
-    Source: Rosenblatt, "The Perceptron", 1958; as a loss, Bishop, "Pattern Recognition and Machine Learning",
-    2006, equation 4.54.
-    Differs from optax.losses.perceptron_loss in the gradient at score 0, which there is half as large.
-    """
-    check_pair(scores=scores, targets=targets)
-
-    def formula(s: Array, t: Array) -> Array:
-        margin = _sign(t) * s
-        return jnp.where(margin > 0, 0, -margin)
-
-    return elementwise(formula, scores, targets, where)
-
-
-def hinge(scores: Array, targets: Array, where: Array | None = None) -> Array:
-    """How far a score falls short of a margin of 1 on its side of zero.
-
-    l = max(0, 1 - t s). Its gradient is -t where t s < 1 and 0 elsewhere.
+    gamma = 0 without alpha is `sigmoid_binary_cross_entropy`. For K classes the labels are one-hot rows.
 
     Args:
-      scores: s, float [...].
-      targets: t, -1 or 1, float or int [...].
+      logits: x, float [...].
+      labels: y, probability of yes in [0, 1], float, int or bool [...].
       where: bool [...], or None for all.
+      alpha: weight of yes in [0, 1] (no has 1 - alpha), or None for none; 0.25 in the source.
+      gamma: how fast the weight of easy examples falls, at least 0.
 
     Returns:
-      float [...], in margins. NaN where the target is neither -1 nor 1.
+      Weighted nats, float [...]. NaN where the label is outside [0, 1].
 
     Raises:
-      TypeError: scores are not floating point, or where is not bool.
-      ValueError: the shapes differ.
+      TypeError: logits are not floating point, or where is not bool.
+      ValueError: the shapes differ, or a setting is out of range.
 
-    Source: Cortes and Vapnik, "Support-Vector Networks", 1995, section 3 (its slack variable).
+    Source: Lin, Goyal, Girshick, He and Dollár, "Focal Loss for Dense Object Detection", 2017, equation 5.
+    Differs from optax.sigmoid_focal_loss: nothing is broadcast, and impossible labels give NaN.
     """
-    check_pair(scores=scores, targets=targets)
+    check_pair(logits=logits, labels=labels)
+    checks.at_least(0, gamma=gamma)
+    if alpha is not None:
+        checks.between(0, 1, alpha=alpha)
 
-    def formula(s: Array, t: Array) -> Array:
-        margin = _sign(t) * s
-        return jnp.where(margin >= 1, 0, 1 - margin)
+    def formula(x: Array, y: Array) -> Array:
+        loss = y * jax.nn.softplus(-x) + (1 - y) * jax.nn.softplus(x)
+        # A power of the probability itself has an infinite derivative at 0 where gamma is below 1.
+        both = jnp.stack([jax.nn.log_sigmoid(-x), jax.nn.log_sigmoid(x)])
+        loss *= jnp.exp(gamma * jax.nn.logsumexp(both, axis=0, b=jnp.stack([y, 1 - y])))
+        if alpha is not None:
+            loss *= alpha * y + (1 - alpha) * (1 - y)
+        return poisoned(loss, probable(y, labels))
 
-    return elementwise(formula, scores, targets, where)
+    return elementwise(formula, logits, labels, where)
