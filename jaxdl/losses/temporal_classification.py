@@ -17,10 +17,9 @@ _NEVER = -1e30  # the logarithm of 0: unlike minus infinity, it can be subtracte
 
 
 def _added(a: Array, b: Array, c: Array) -> Array:
-    """log(exp a + exp b + exp c) with two exponentials: the largest, the middle and the least are sorted."""
-    a, b = jnp.maximum(a, b), jnp.minimum(a, b)
-    a, c = jnp.maximum(a, c), jnp.minimum(a, c)
-    return a + jnp.log1p(jnp.exp(b - a) + jnp.exp(c - a))
+    """log(exp a + exp b + exp c)."""
+    largest = jax.lax.stop_gradient(jnp.maximum(jnp.maximum(a, b), c))
+    return largest + jnp.log(jnp.exp(a - largest) + jnp.exp(b - largest) + jnp.exp(c - largest))
 
 
 def _shifted(x: Array, by: int) -> Array:

@@ -1,4 +1,4 @@
-"""Every experiment takes two steps of its smoke configuration, and the command line behaves."""
+"""Every experiment runs in its smoke configuration, and the command line behaves."""
 
 import dataclasses
 import importlib
@@ -17,7 +17,6 @@ from experiments.__main__ import listed
 from experiments.run import Apply, Claim, Run, apply_run, load_run
 
 ROOT = pathlib.Path(__file__).parents[2]
-NEEDS_MNIST = {"experiments.vision.lenet_mnist"}
 NAMES = [name for name, _, _ in listed()]
 DIGITS = ("experiments.vision.lenet_digits", "--num-seeds=1", "--batch-size=16", "--devices=1")
 
@@ -57,7 +56,17 @@ def mnist_like(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "as_arrays", lambda source: source)
 
 
-@pytest.mark.parametrize("name", NAMES)
+# One of each family at every run of the suite; all of them in the slow part.
+QUICK = {
+    "experiments.dense.xor_backprop",
+    "experiments.sequence.bidirectional",
+    "experiments.vision.lenet_digits",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in NAMES]
+)
 def test_smoke(name, tmp_path, mnist_like):
     module, config = smoke(name, tmp_path / "run")
     assert module.main(config) == 0

@@ -217,7 +217,7 @@ EVERY = {
 }
 
 
-SELDOM = ("irnn", "peepholes", "gru-before")
+SELDOM = ("simple", "jordan", "minimal", "irnn", "peepholes", "gru-before")
 
 
 @pytest.mark.parametrize(
