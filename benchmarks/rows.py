@@ -1,6 +1,6 @@
 """The table: every row that `python -m benchmarks` knows."""
 
-from benchmarks import convolution_loops, layers, learning_rates, lenet, mlp, sequence_layers, xor
+from benchmarks import convolution_loops, layers, learning_rates, lenet, losses, mlp, sequence_layers, xor
 
 ROWS = (
     mlp.row(),
@@ -18,4 +18,7 @@ ROWS = (
     sequence_layers.attention_row(),
     sequence_layers.transformer_block_row(),
     *sequence_layers.recurrent_rows(),
+    losses.cross_entropy_row(),
+    losses.ctc_row(),
+    losses.ssim_row(),
 )

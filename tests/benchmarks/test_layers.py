@@ -1,10 +1,10 @@
-"""The rows of single layers: all sides compute the same loss and gradients."""
+"""The rows of single layers and losses: all sides compute the same values and gradients."""
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks import layers, sequence_layers
+from benchmarks import layers, losses, sequence_layers
 from benchmarks.measure import Target
 
 TARGET = Target("none", "flax", "jaxdl")
@@ -34,3 +34,19 @@ def test_sides_agree(row):
     assert inputs > 0 or row.name == "stem"
     for name, result in results.items():
         np.testing.assert_allclose(result, results["flax"], rtol=2e-4, atol=1e-6, err_msg=name)
+
+
+LOSSES = [losses.cross_entropy_row(4, 30), losses.ctc_row(3, 12, 5, 4), losses.ssim_row(2, 16)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", LOSSES, ids=lambda row: row.name)
+@jax.numpy_rank_promotion("allow")
+def test_losses_agree(row):
+    pytest.importorskip("torch")
+    results = {side.name: side.build()(1) for side in row.sides}
+    value, gradient = results["torch"]
+    assert value > 0
+    assert gradient > 0
+    for name, result in results.items():
+        np.testing.assert_allclose(result, results["torch"], rtol=2e-4, err_msg=name)
