@@ -21,7 +21,7 @@ Arrays = Mapping[str, Any]
 
 def arrays(shapes: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     """Random kernels of variance 1 / fan-in, in the shape of a parameter tree; what has one axis is 0, scales are 1."""
-    made = {}
+    made: dict[str, Any] = {}
     for name, shape in shapes.items():
         if isinstance(shape, Mapping):
             made[name] = arrays(shape, rng)
@@ -54,7 +54,8 @@ def _jax_side(
         step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1) if with_inputs else (0,)))
 
         def run(units: int) -> np.ndarray:
-            for _ in range(units):
+            value, grads = step(*given)
+            for _ in range(units - 1):
                 value, grads = step(*given)
             jax.block_until_ready(grads)
             paths = jax.tree_util.tree_leaves_with_path(grads[0])
@@ -94,10 +95,14 @@ def _torch_side(
         cotangent = tensor(weights)
         wanted = [*leaves, *(xs if with_inputs else ())]
 
+        def once() -> tuple[Any, Any]:
+            value = (apply(*xs) * cotangent).mean()
+            return value, torch.autograd.grad(value, wanted)
+
         def run(units: int) -> np.ndarray:
-            for _ in range(units):
-                value = (apply(*xs) * cotangent).mean()
-                grads = torch.autograd.grad(value, wanted)
+            value, grads = once()
+            for _ in range(units - 1):
+                value, grads = once()
             kernels = [g.detach().numpy() for g in grads[: len(leaves)] if g.ndim > 1]
             of_inputs = [g.detach().numpy() for g in grads[len(leaves) :]]
             return np.array([value.item(), _norm(kernels), _norm(of_inputs)])

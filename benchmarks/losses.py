@@ -20,7 +20,8 @@ def _jax_side(name: str, make: Callable[[], Loss], arguments: Sequence[np.ndarra
         given = jax.device_put(tuple(arguments))
 
         def run(units: int) -> np.ndarray:
-            for _ in range(units):
+            value, gradient = step(*given)
+            for _ in range(units - 1):
                 value, gradient = step(*given)
             jax.block_until_ready(gradient)
             return np.array([float(value), np.linalg.norm(np.asarray(gradient, np.float64))])
@@ -38,10 +39,14 @@ def _torch_side(make: Callable[[], Loss], arguments: Sequence[np.ndarray]) -> Si
         x, *rest = (torch.from_numpy(np.array(argument)) for argument in arguments)
         x.requires_grad_()
 
+        def once() -> tuple[Any, Any]:
+            value = loss(x, *rest)
+            return value, torch.autograd.grad(value, [x])[0]
+
         def run(units: int) -> np.ndarray:
-            for _ in range(units):
-                value = loss(x, *rest)
-                (gradient,) = torch.autograd.grad(value, [x])
+            value, gradient = once()
+            for _ in range(units - 1):
+                value, gradient = once()
             return np.array([value.item(), np.linalg.norm(gradient.numpy().astype(np.float64))])
 
         return run

@@ -1,5 +1,7 @@
 """Layers over sequences: attention, a transformer block, recurrent layers."""
 
+from typing import Any
+
 import numpy as np
 
 from benchmarks.layers import not_slower_than_flax, row, torch_leaf
@@ -34,8 +36,8 @@ def attention_row(batch: int = 12, length: int = 256, heads: int = 6, size: int 
         from torch.nn import functional
 
         def apply(q, k, v):
-            heads_first = (x.transpose(1, 2) for x in (q, k, v))
-            return functional.scaled_dot_product_attention(*heads_first, is_causal=True).transpose(1, 2)
+            q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+            return functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
 
         return apply, []
 
@@ -91,10 +93,11 @@ def transformer_block_row(
 
         def apply(params, x):
             mask = linen.make_causal_mask(jnp.ones((batch, length)))
-            h = norm.apply({"params": params["attention_norm"]}, x)
+            h: Any = norm.apply({"params": params["attention_norm"]}, x)
             x = x + attention.apply({"params": params["attention"]}, h, mask=mask)
             h = norm.apply({"params": params["feed_forward_norm"]}, x)
-            h = linen.gelu(up.apply({"params": params["feed_forward"]["up"]}, h))
+            wide: Any = up.apply({"params": params["feed_forward"]["up"]}, h)
+            h = linen.gelu(wide)
             return x + down.apply({"params": params["feed_forward"]["down"]}, h)
 
         return apply
@@ -119,7 +122,8 @@ def transformer_block_row(
         def apply(x):
             h = functional.layer_norm(x, (features,), norms[0], norms[1], eps=1e-6)
             h = functional.linear(h, w_in, b_in).view(batch, length, 3, heads, size).permute(2, 0, 3, 1, 4)
-            h = functional.scaled_dot_product_attention(*h, is_causal=True)
+            query, key, value = h
+            h = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
             x = x + functional.linear(h.transpose(1, 2).reshape(x.shape), w_out, leaves[3])
             h = functional.layer_norm(x, (features,), norms[2], norms[3], eps=1e-6)
             h = functional.gelu(functional.linear(h, leaves[4], leaves[5]), approximate="tanh")
@@ -147,7 +151,7 @@ def recurrent_row(kind: str, batch: int, length: int, inputs: int, hidden: int, 
     """An LSTM or a GRU over whole sequences, from a carry of zeros."""
     gates = GATES[kind]
     # linen's names; its biases: LSTM one for each gate beside h, GRU one beside x and for n one beside h too.
-    shapes = {f"i{gate}": {"kernel": (inputs, hidden)} for gate in gates}
+    shapes: dict[str, Any] = {f"i{gate}": {"kernel": (inputs, hidden)} for gate in gates}
     shapes |= {f"h{gate}": {"kernel": (hidden, hidden)} for gate in gates}
     biased = [f"h{gate}" for gate in gates] if kind == "lstm" else ["ir", "iz", "in", "hn"]
     for name in biased:

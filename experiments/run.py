@@ -73,7 +73,8 @@ class Run:
     """
 
     def __init__(self, name: str, config: Settings):
-        self.name, self.config = name, config
+        self.name = name
+        self.config: Any = config  # the experiment's own settings
         self.console = Console(stderr=False, quiet=jax.process_index() != 0)
         self.folder = _run_folder(name, config)
         self.writes = jax.process_index() == 0

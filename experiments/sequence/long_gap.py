@@ -180,6 +180,7 @@ def gradient_by_lag(steps: int, hidden: int, seed: int) -> dict[str, dict[int, f
         )
         for scale in scales
     } | {"ReLU, identity": (nn.relu, nn.identity_init())}
+    direction = jax.random.normal(jax.random.key(seed + 2), (hidden,))
     norms = {}
     for name, (activation, recurrent) in nets.items():
         # Small inputs: the study is of the recurrence, not of saturation by the data.
@@ -191,8 +192,11 @@ def gradient_by_lag(steps: int, hidden: int, seed: int) -> dict[str, dict[int, f
         )
         layer = nn.RNN(cell)
         variables = layer.init(jax.random.key(seed + 1), x)
-        direction = jax.random.normal(jax.random.key(seed + 2), (hidden,))
-        last = lambda x: jnp.vdot(layer.apply(variables, x)[1][0, -1], direction)  # noqa: B023
+
+        def last(x, layer=layer, variables=variables):
+            outputs: Any = layer.apply(variables, x)
+            return jnp.vdot(outputs[1][0, -1], direction)
+
         grads = jax.jit(jax.grad(last))(x)[0]
         norms[name] = {k + 1: float(jnp.linalg.norm(grads[steps - 1 - k])) for k in range(steps)}
     return norms

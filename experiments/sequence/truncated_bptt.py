@@ -11,6 +11,7 @@ makes is in the table.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +82,8 @@ def train_windows(
 
     def objective(params, model_state, batch, key):
         del key
-        carry, logits = model.apply({"params": params}, batch["x"], model_state["carry"])
+        outputs: Any = model.apply({"params": params}, batch["x"], model_state["carry"])
+        carry, logits = outputs
         loss = losses.sigmoid_binary_cross_entropy(logits, batch["y"], where=batch["asked"])
         asked = jnp.maximum(jnp.sum(batch["asked"]), 1)
         right = jnp.sum(((logits > 0) == (batch["y"] > 0.5)) & batch["asked"])
