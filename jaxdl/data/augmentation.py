@@ -49,7 +49,9 @@ def affine_transform(image: Array, matrix: Array, offset: Array, fill: float = 0
         value = pixels[jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)]
         vertical = weight[0] if down else 1 - weight[0]
         horizontal = weight[1] if right else 1 - weight[1]
-        return (vertical * horizontal)[..., None] * jnp.where(inside[..., None], value, dtype.type(fill))
+        return (vertical * horizontal)[..., None] * jnp.where(
+            inside[..., None], value, jnp.asarray(fill, dtype)
+        )
 
     result = at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)
     if jnp.issubdtype(image.dtype, jnp.integer):
@@ -57,9 +59,11 @@ def affine_transform(image: Array, matrix: Array, offset: Array, fill: float = 0
     return result.astype(image.dtype)
 
 
-def _about_centre(image: Array, matrix: Array, fill: float) -> Array:
+def about_centre(image: Array, matrix: Array, fill: float, shift: Array | None = None) -> Array:
+    """`affine_transform` that leaves the centre of the picture where it is, then reads `shift` pixels further."""
     centre = (jnp.array(image.shape[:2], jnp.float32) - 1) / 2
-    return affine_transform(image, matrix, centre - jnp.dot(matrix, centre, precision="highest"), fill)
+    offset = centre - jnp.dot(matrix, centre, precision="highest")
+    return affine_transform(image, matrix, offset if shift is None else offset + shift, fill)
 
 
 def random_rotate(key: Array, image: Array, max_degrees: float = 10.0, fill: float = 0.0) -> Array:
@@ -83,7 +87,7 @@ def random_rotate(key: Array, image: Array, max_degrees: float = 10.0, fill: flo
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     # Rows count downwards, so turning the picture counter-clockwise reads each pixel from a point turned
     # clockwise.
-    return _about_centre(image, jnp.array([[cos, sin], [-sin, cos]]), fill)
+    return about_centre(image, jnp.array([[cos, sin], [-sin, cos]]), fill)
 
 
 def random_translate(key: Array, image: Array, max_fraction: float = 0.1, fill: float = 0.0) -> Array:
@@ -127,4 +131,27 @@ def random_zoom(key: Array, image: Array, max_fraction: float = 0.1, fill: float
     if not max_fraction < 1:
         raise ValueError(f"max_fraction must be below 1, got {max_fraction}")
     factor = jax.random.uniform(key, minval=1 - max_fraction, maxval=1 + max_fraction)
-    return _about_centre(image, jnp.eye(2) / factor, fill)
+    return about_centre(image, jnp.eye(2) / factor, fill)
+
+
+def random_stretch(key: Array, image: Array, max_fraction: float = 0.1, fill: float = 0.0) -> Array:
+    """Stretches height and width about the centre, each by its own factor in [1 - max_fraction, 1 + max_fraction].
+
+    `random_zoom` takes one factor for both, so that squares stay squares.
+
+    Args:
+      key: a JAX key.
+      image: float or integer [H, W, C].
+      max_fraction: in [0, 1); a factor below 1 squeezes the picture.
+      fill: value of the margins that come into view beside a squeezed picture.
+
+    Returns:
+      [H, W, C] of the image's dtype, bilinearly interpolated.
+
+    Raises:
+      ValueError: wrong rank, or a fraction outside [0, 1).
+    """
+    checks.rank(3, image=image)
+    checks.decay(max_fraction=max_fraction)
+    factors = jax.random.uniform(key, (2,), minval=1 - max_fraction, maxval=1 + max_fraction)
+    return about_centre(image, jnp.diag(1 / factors), fill)

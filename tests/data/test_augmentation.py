@@ -1,4 +1,4 @@
-"""Rotation, translation, zoom against scipy.ndimage."""
+"""Rotation, translation, zoom, stretch against scipy.ndimage."""
 
 import chex
 import jax
@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.data import random_rotate, random_translate, random_zoom
+from jaxdl.data import random_rotate, random_stretch, random_translate, random_zoom
 from jaxdl.data.augmentation import affine_transform
 
 IMAGE = np.random.default_rng(0).uniform(size=(9, 12, 3)).astype(np.float32)
-ALL = [random_rotate, random_translate, random_zoom]
+ALL = [random_rotate, random_translate, random_zoom, random_stretch]
 
 
 def scipy_affine(image, matrix, offset, fill=0.0):
@@ -70,6 +70,14 @@ def test_zoom_equals_scipy(seed):
     np.testing.assert_allclose(random_zoom(key, IMAGE, 0.5), want, atol=2e-5)
 
 
+def test_stretch_equals_scipy_with_two_factors(key):
+    factors = np.asarray(jax.random.uniform(key, (2,), minval=0.5, maxval=1.5), np.float64)
+    assert abs(factors[0] - factors[1]) > 0.1
+    centre = (np.array(IMAGE.shape[:2]) - 1) / 2
+    want = scipy_affine(IMAGE, np.diag(1 / factors), centre - centre / factors, 0.3)
+    np.testing.assert_allclose(random_stretch(key, IMAGE, 0.5, 0.3), want, atol=2e-5)
+
+
 @pytest.mark.parametrize("change", ALL)
 def test_none_is_the_identity(change, key):
     np.testing.assert_allclose(change(key, IMAGE, 0.0), IMAGE, atol=1e-6)
@@ -109,6 +117,7 @@ def test_dtype_is_kept_and_bytes_are_rounded(dtype, key):
     (lambda k: random_translate(k, IMAGE, 1.5), "max_fraction must be between 0 and 1"),
     (lambda k: random_zoom(k, IMAGE, 1.0), "max_fraction must be below 1"),
     (lambda k: random_zoom(k, IMAGE[None]), "image must have rank 3"),
+    (lambda k: random_stretch(k, IMAGE, 1.0), "max_fraction must be at least 0 and below 1"),
 ])  # fmt: skip
 def test_bad_input(call, message, key):
     with pytest.raises(ValueError, match=message):
