@@ -57,12 +57,6 @@ def grayscale_to_rgb(image: Array) -> Array:
     return jnp.repeat(jnp.asarray(image), 3, axis=-1)
 
 
-def _bytes(**arrays: Array) -> None:
-    for name, x in arrays.items():
-        if x.dtype != jnp.uint8:
-            raise TypeError(f"{name} must be uint8, got {x.dtype} (see quantize_levels)")
-
-
 def pack_rgb565(image: Array) -> Array:
     """Colour in 16 bits, one of 65,536: the five highest bits of red, six of green, five of blue.
 
@@ -79,7 +73,8 @@ def pack_rgb565(image: Array) -> Array:
       TypeError: not uint8.
     """
     image = jnp.asarray(image)
-    _bytes(image=image)
+    if image.dtype != jnp.uint8:
+        raise TypeError(f"image must be uint8, got {image.dtype} (see quantize_levels)")
     checks.shape((None, None, 3), image=image)
     red, green, blue = jnp.moveaxis(image.astype(jnp.uint16), -1, 0)
     return (red >> 3) << 11 | (green >> 2) << 5 | (blue >> 3)

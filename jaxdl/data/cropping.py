@@ -111,10 +111,10 @@ def random_erasing(
       ValueError: wrong rank or a setting out of range.
       TypeError: neither integers nor floating point.
 
-    Source: Zhong et al., "Random Erasing Data Augmentation", 2017, arXiv:1708.04896, algorithm 1 (random values, their
-    best; the share and aspect above are theirs).
-    Differs from it: shapes that do not fit are not drawn again, which a compiled program could do only by a loop.
-    The aspect comes from the part of its range that fits; where none does, the nearest that does is taken.
+    Source: Zhong et al., "Random Erasing Data Augmentation", 2017, arXiv:1708.04896, algorithm 1.
+    Differs from it: tall and wide are equally likely (log r is uniform, not r), as in torchvision, whose defaults
+    these are. Shapes that do not fit are not drawn again, which a compiled program could do only by a loop: the aspect
+    comes from the part of its range that fits, or, where none does, is the nearest that does.
     """
     image = picture(image)
     checks.between(0, 1, probability=probability, max_area=max_area)

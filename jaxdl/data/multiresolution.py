@@ -62,7 +62,7 @@ def laplacian_pyramid(image: Array, levels: int) -> tuple[Array, ...]:
       TypeError: neither integers nor floating point.
 
     Source: P. J. Burt and E. H. Adelson, "The Laplacian Pyramid as a Compact Image Code", 1983, with a = 3/8; E.
-    Denton et al., "Deep Generative Image Models using a Laplacian Pyramid of Adversarial Networks", 2015, eq. 4.
+    Denton et al., "Deep Generative Image Models using a Laplacian Pyramid of Adversarial Networks", 2015, eq. 3 and 4.
     """
     current = wide(picture(image))
     checks.at_least(1, levels=levels)

@@ -29,7 +29,7 @@ def otsu_threshold(image: Array, num_bins: int = 256) -> Array:
 
     Args:
       image: float or integer [H, W, 1].
-      num_bins: parts of the histogram of a float image, at least 2. Of uint8, each value is its own.
+      num_bins: parts of the histogram, at least 2. Of uint8, each value is its own part.
 
     Returns:
       float[], the middle of the last part of the dark class; `image > threshold` is the bright one. The value of an
@@ -39,7 +39,7 @@ def otsu_threshold(image: Array, num_bins: int = 256) -> Array:
       ValueError: not one channel, or fewer than two parts.
       TypeError: neither integers nor floating point.
 
-    Source: N. Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979, eq. 14 and 18.
+    Source: N. Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979.
     """
     checks.at_least(2, num_bins=num_bins)
     grey = _grey(image)

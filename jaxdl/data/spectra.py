@@ -114,7 +114,7 @@ def mel_spectrogram(
         holds none of the n // 2 + 1 frequencies.
       TypeError: not floating point.
 
-    Source: S. Young et al., The HTK Book, section 5.6; D. O'Shaughnessy, Speech Communication, 1987 (the scale).
+    Source: S. Young et al., The HTK Book, chapter 5; D. O'Shaughnessy, Speech Communication, 1987 (the scale).
     Equal to torchaudio's defaults (htk, no norm). librosa's default is Slaney's scale with filters of area 1; this
     one is its filters.mel(htk=True, norm=None).
     """

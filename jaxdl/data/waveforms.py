@@ -137,6 +137,7 @@ def change_speed(
 
     A phase vocoder: output frame i takes its magnitudes from input frame `rate i`, interpolated, and its phases go on
     by what they advance there. A faster sound is over earlier, then silence follows; of a slower one the end is cut.
+    Slowed tones waver a little in loudness, because neighbouring frequencies that share one do not stay in phase.
 
     Args:
       key: a JAX key.

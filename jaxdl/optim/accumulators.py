@@ -39,6 +39,16 @@ def cast_like(tree: Params, reference: Params) -> Params:
     return jax.tree.map(lambda x, r: x.astype(r.dtype), tree, reference)
 
 
+def widened(x: Array) -> Array:
+    """`x` in float32, or in its own dtype where that is wider."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def squares(tree: Params) -> Params:
+    """Every entry squared; widened first, because 300^2 already overflows float16."""
+    return jax.tree.map(lambda x: jnp.square(widened(x)), tree)
+
+
 def moving_average(decay: Any, average: Params, values: Params) -> Params:
     """decay * average + (1 - decay) * values, leaf by leaf; the dtype is the wider one."""
     return jax.tree.map(lambda a, x: decay * a + (1 - decay) * x, average, values)

@@ -11,16 +11,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import checks
-from jaxdl.optim.accumulators import accumulator, cast_like, moving_average, next_count, weight_sum
+from jaxdl.optim.accumulators import accumulator, cast_like, moving_average, next_count, squares, weight_sum
 from jaxdl.optim.decay import add_decayed_weights
 from jaxdl.optim.first_order import scale_by_momentum, scale_by_nesterov
 from jaxdl.optim.learning_rate import scale_by_learning_rate
 from jaxdl.types import Array, Dtype, Params
-
-
-def _squares(tree: Params) -> Params:
-    # Widened before squaring: 300^2 already overflows float16.
-    return jax.tree.map(lambda g: jnp.square(g.astype(jnp.promote_types(g.dtype, jnp.float32))), tree)
 
 
 class ScaleByAdagradState(NamedTuple):
@@ -53,7 +48,7 @@ def scale_by_adagrad(
 
     def update_fn(updates, state, params=None):
         del params
-        total = jax.tree.map(jnp.add, state.sum_of_squares, _squares(updates))
+        total = jax.tree.map(jnp.add, state.sum_of_squares, squares(updates))
         direction = jax.tree.map(
             lambda g, s: jnp.where(s == 0, 0, g * jax.lax.rsqrt(s + eps)).astype(g.dtype), updates, total
         )
@@ -110,7 +105,7 @@ def scale_by_rmsprop(
         del params
         count = next_count(state.count)
         weight = weight_sum(decay, count) if bias_correction else 1
-        nu = moving_average(decay, state.nu, _squares(updates))
+        nu = moving_average(decay, state.nu, squares(updates))
         power = jax.tree.map(lambda v: v / weight, nu)
         mu = None
         if centered:
@@ -180,7 +175,7 @@ def scale_by_adam(
         del params
         count = next_count(state.count)
         mu = moving_average(b1, state.mu, updates)
-        nu = moving_average(b2, state.nu, _squares(updates))
+        nu = moving_average(b2, state.nu, squares(updates))
         mu_weight, nu_weight = weight_sum(b1, count), weight_sum(b2, count)
         if nesterov:
             next_weight = weight_sum(b1, next_count(count))

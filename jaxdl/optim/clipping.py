@@ -1,10 +1,18 @@
-"""Limits on the gradient: links for the front of a chain."""
+"""Limits on the gradient: links for the front of a chain.
+
+By value or by norm; of every entry, unit, tensor, named group, or of the gradient as a whole. Inside a network,
+`nn.gradient_clip_identity` limits what flows back through one activation.
+"""
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxdl import checks
+from jaxdl.optim.accumulators import widened
+from jaxdl.optim.paths import by_path
 from jaxdl.types import Array, Params
 
 
@@ -25,7 +33,7 @@ def _norm(tree: Params) -> Array:
     The sum of squares is used where it neither overflowed nor came near vanishing. Elsewhere a second pass
     divides by the largest entry first; it costs nothing until it is needed.
     """
-    leaves = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in jax.tree.leaves(tree) if x.size]
+    leaves = [widened(x) for x in jax.tree.leaves(tree) if x.size]
     if not leaves:
         return jnp.zeros(())
     total = _sum_of_squares(leaves)
@@ -43,6 +51,10 @@ def _stateless(function) -> optax.GradientTransformation:
     return optax.stateless(lambda updates, params: function(updates))
 
 
+def _limit(g: Array, max_delta: float) -> Array:
+    return jnp.clip(g, -max_delta, max_delta).astype(g.dtype)
+
+
 def clip_by_value(max_delta: float) -> optax.GradientTransformation:
     """Limits every entry of the gradient.
 
@@ -55,9 +67,34 @@ def clip_by_value(max_delta: float) -> optax.GradientTransformation:
       ValueError: max_delta is not positive and finite.
     """
     checks.positive(max_delta=max_delta)
-    return _stateless(
-        lambda updates: jax.tree.map(lambda g: jnp.clip(g, -max_delta, max_delta).astype(g.dtype), updates)
-    )
+    return _stateless(lambda updates: jax.tree.map(lambda g: _limit(g, max_delta), updates))
+
+
+def clip_by_group(max_deltas: Mapping[str, float]) -> optax.GradientTransformation:
+    """Limits every entry of the gradient, each group of parameters by its own bound.
+
+    g_i <- min(max(g_i, -c), c), elementwise, c that of the first pattern that matches the path of parameter i
+
+        optim.clip_by_group({"^output/": 100.0, "": 10.0})     # the empty pattern matches the rest
+
+    Parameters that no pattern matches are left alone. For groups limited by their norm, mask a norm:
+    `optax.masked(optim.clip_by_global_norm(1.0), optim.path_mask("^decoder/"))`.
+
+    Args:
+      max_deltas: {regular expression, searched for anywhere in the path: c > 0, in units of the gradient}.
+
+    Raises:
+      ValueError: a bound is not positive and finite; at `init`, a pattern matches no parameter.
+      re.error: a pattern is not a regular expression.
+
+    Source: Graves, "Generating sequences with recurrent neural networks", 2013, section 2.1, where derivatives are
+    held within 100 at the outputs and 10 in the LSTM layers, arXiv:1308.0850.
+    Differs from the source in the place: there the derivatives are clipped inside the backward pass, in front of
+    the weights, as `nn.gradient_clip_identity` does.
+    """
+    for pattern, max_delta in max_deltas.items():
+        checks.positive(**{f"bound of {pattern!r}": max_delta})
+    return by_path(max_deltas, None, lambda g, c: g if c is None else _limit(g, c))
 
 
 def clip_by_norm(max_norm: float) -> optax.GradientTransformation:
@@ -98,3 +135,75 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
     """
     checks.positive(max_norm=max_norm)
     return _stateless(lambda updates: _shrink(updates, _norm(updates), max_norm))
+
+
+def scale_to_norm(norm: float) -> optax.GradientTransformation:
+    """Gives the gradient as a whole one and the same norm; its direction stays.
+
+    g <- g norm / |g|,  |g|^2 the sum of squares over all leaves; a gradient of 0 stays 0
+
+    Small gradients grow, which `clip_by_global_norm` leaves alone; behind it a step has the length of the learning
+    rate times `norm`.
+
+    Args:
+      norm: > 0, in units of the gradient.
+
+    Raises:
+      ValueError: norm is not positive and finite.
+    """
+    checks.positive(norm=norm)
+
+    def rescale(updates):
+        length = _norm(updates)
+        # Divided before it is multiplied: norm / length overflows where the gradient is tiny.
+        unit = jnp.where(length == 0, jnp.ones_like(length), length)
+        return jax.tree.map(lambda g: (norm * (widened(g) / unit)).astype(g.dtype), updates)
+
+    return _stateless(rescale)
+
+
+def _unit_norm(x: Array, axis: int | tuple[int, ...] | None) -> Array:
+    """L2 norm of the weights into each unit, shaped to broadcast against x."""
+    if axis is None:
+        if sum(size != 1 for size in x.shape) <= 1:
+            axis = tuple(range(x.ndim))
+        else:
+            axis = 0 if x.ndim <= 3 else tuple(range(x.ndim - 1))
+    return jnp.sqrt(jnp.sum(jnp.square(widened(x)), axis=axis, keepdims=True))
+
+
+def adaptive_clip(
+    clipping: float, eps: float = 1e-3, axis: int | tuple[int, ...] | None = None
+) -> optax.GradientTransformation:
+    """Limits the gradient of every unit to a share of that unit's weights.
+
+    g_f <- g_f min(1, clipping max(|w_f|, eps) / |g_f|),  w_f the weights into unit f
+
+    Units are the last axis of dense and convolution kernels [..., in, out]; of arrays of three axes, such as
+    attention's [in, heads, head], the last two; vectors count as a whole.
+
+    Args:
+      clipping: lambda > 0, gradient norm per weight norm; 0.01 to 0.16 in the source.
+      eps: > 0: what a smaller weight norm counts as, so that weights of 0 can start.
+      axis: axes to sum over, instead of those.
+
+    Raises:
+      ValueError: a setting is not positive and finite; `update` was called without params.
+
+    Source: Brock et al., "High-performance large-scale image recognition without normalization", 2021, equation 3,
+    arXiv:2102.06171.
+    Same as `optax.adaptive_grad_clip`, and for arrays of six axes and more, which are refused there.
+    """
+    checks.positive(clipping=clipping, eps=eps)
+
+    def clip(g, w):
+        norm, limit = _unit_norm(g, axis), clipping * jnp.maximum(_unit_norm(w, axis), eps)
+        scale = jnp.minimum(1, limit / jnp.where(norm > 0, norm, limit))
+        return (g * jnp.where(jnp.isnan(norm), norm, scale)).astype(g.dtype)
+
+    def update(updates, params):
+        if params is None:
+            raise ValueError("params must be given to update: the limit is a share of their norm")
+        return jax.tree.map(clip, updates, params)
+
+    return optax.stateless(update)

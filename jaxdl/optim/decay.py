@@ -1,7 +1,8 @@
 """Weight decay, coupled to the gradient or apart from it: one formula, two places in a chain.
 
 In front of `scale_by_*` the decay is part of the gradient: momentum sums it and Adam divides it. Behind, it
-shrinks the weights alone. For plain gradient descent the two are one.
+shrinks the weights alone. For plain gradient descent the two are one. A mask says which weights decay;
+`path_mask("kernel$")` is the one without biases and norm scales.
 """
 
 from typing import Any, NamedTuple

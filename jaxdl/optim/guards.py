@@ -1,7 +1,5 @@
 """Which updates, and which parameters, are let through."""
 
-import re
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -10,6 +8,7 @@ import optax
 
 from jaxdl import checks
 from jaxdl.optim.accumulators import next_count
+from jaxdl.optim.paths import Pattern, check_matches, matcher, path_of
 from jaxdl.types import Array, Params
 
 
@@ -60,7 +59,7 @@ def skip_nonfinite(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def freeze(pattern: str | Callable[[str], bool]) -> optax.GradientTransformation:
+def freeze(pattern: Pattern) -> optax.GradientTransformation:
     """Zeroes the updates of the parameters whose path matches.
 
     delta_i <- 0 where pattern matches the path of parameter i, such as "encoder/Dense_0/kernel"
@@ -81,17 +80,10 @@ def freeze(pattern: str | Callable[[str], bool]) -> optax.GradientTransformation
       ValueError: at `init`, the pattern matches no parameter.
       re.error: the pattern is not a regular expression.
     """
-    matches = pattern if callable(pattern) else re.compile(pattern).search
-
-    def path_of(path):
-        return jax.tree_util.keystr(path, simple=True, separator="/")
+    matches = matcher(pattern)
 
     def init_fn(params: Params):
-        paths = [path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-        if not any(matches(path) for path in paths):
-            raise ValueError(
-                f"pattern must match at least one parameter, got {pattern!r} and {', '.join(paths)}"
-            )
+        check_matches(pattern, params)
         return optax.EmptyState()
 
     def update_fn(updates, state, params=None):

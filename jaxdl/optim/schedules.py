@@ -7,6 +7,7 @@ takes one, such as weight decay.
 
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
@@ -251,5 +252,54 @@ def warmup_cosine(
         wave = 0.5 * (1 + jnp.cos(jnp.pi * _progress(count - warmup_steps, decay_steps - warmup_steps)))
         fall = end_value + (peak_value - end_value) * jnp.power(wave, exponent)
         return jnp.where(count < warmup_steps, climb, fall)
+
+    return schedule
+
+
+def time_based_decay(init_value: float, decay_rate: float) -> optax.Schedule:
+    """Falls as one over the time.
+
+    init_value / (1 + decay_rate t)
+
+    Its sum diverges and the sum of its squares does not, which is what stochastic approximation asks of a rate.
+
+    Args:
+      init_value: finite, >= 0.
+      decay_rate: k >= 0, per step; after 1 / k steps the value has halved.
+
+    Raises:
+      ValueError: a setting is out of its range.
+
+    Source: Robbins & Monro, "A stochastic approximation method", 1951. Keras calls it `InverseTimeDecay`.
+    """
+    checks.non_negative(init_value=init_value, decay_rate=decay_rate)
+    return lambda count: init_value / (1 + decay_rate * jnp.asarray(count, jnp.result_type(float)))
+
+
+def noam(features: int, warmup_steps: int, factor: float = 1.0) -> optax.Schedule:
+    """Climbs in a straight line, then falls as one over the root of the time: the rate of the first Transformer.
+
+    factor features^-0.5 min(s^-0.5, s warmup_steps^-1.5),  s = t + 1
+
+    Its peak is factor / sqrt(features warmup_steps), at s = warmup_steps.
+
+    Args:
+      features: width of the model, >= 1; 512 in the source.
+      warmup_steps: >= 1; 4000 in the source.
+      factor: > 0.
+
+    Raises:
+      ValueError: a setting is out of its range.
+
+    Source: Vaswani et al., "Attention is all you need", 2017, equation 3, arXiv:1706.03762. Steps are counted from
+    1 there.
+    """
+    checks.at_least(1, features=features, warmup_steps=warmup_steps)
+    checks.positive(factor=factor)
+
+    def schedule(count):
+        step = jnp.asarray(count, jnp.result_type(float)) + 1
+        rise = step * jnp.power(jnp.asarray(warmup_steps, step.dtype), -1.5)
+        return factor * jnp.minimum(jax.lax.rsqrt(step), rise) / jnp.sqrt(jnp.asarray(features, step.dtype))
 
     return schedule

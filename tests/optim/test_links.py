@@ -28,6 +28,8 @@ def random_tree(seed=0, scale=1.0):
         pytest.param(optim.clip_by_global_norm(1.0), [3.0, 4.0], [0.6, 0.8], id="000-G8-global-norm"),
         pytest.param(optim.clip_by_value(100.0), [-250.0, 50.0, 15.0], [-100, 50, 15], id="000-G8-value-100"),
         pytest.param(optim.clip_by_value(10.0), [-250.0, 50.0, 15.0], [-10, 10, 10], id="000-G8-value-10"),
+        pytest.param(optim.scale_to_norm(1.0), [3.0, 4.0], [0.6, 0.8], id="000-G8-scale"),
+        pytest.param(optim.scale_to_norm(10.0), [3.0, 4.0], [6.0, 8.0], id="000-G8-scale-up"),
     ],
 )
 def test_golden_clipping(tx, grad, want):
@@ -80,7 +82,58 @@ def test_clipped_norm_at_any_scale(scale, limit, seed):
     np.testing.assert_allclose(np.concatenate([np.ravel(x) for x in jax.tree.leaves(got)]), want, rtol=3e-6)
 
 
-@pytest.mark.parametrize("make", [optim.clip_by_norm, optim.clip_by_global_norm, optim.clip_by_value])
+def test_golden_000_G8_clipping_by_group():
+    grads = {"lstm": {"kernel": jnp.array([-250.0, 50.0, 15.0])}, "output": jnp.array([-250.0, 50.0, 15.0])}
+    got = apply(optim.clip_by_group({"^output": 100.0, "": 10.0}), grads)
+    want = {"lstm": {"kernel": jnp.array([-10.0, 10.0, 10.0])}, "output": jnp.array([-100.0, 50.0, 15.0])}
+    chex.assert_trees_all_equal(got, want)
+    only = apply(optim.clip_by_group({"^output": 100.0}), grads)
+    chex.assert_trees_all_equal(only, {"lstm": grads["lstm"], "output": want["output"]})
+    with pytest.raises(
+        ValueError, match="must match at least one parameter, got '\\^dense' and lstm/kernel, output"
+    ):
+        optim.clip_by_group({"^output": 100.0, "^dense": 1.0}).init(grads)
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.3])
+def test_adaptive_clipping_matches_optax(limit):
+    draw = np.random.default_rng(0)
+    shapes = [(), (3,), (4, 3), (2, 3, 4), (2, 2, 3, 4), (2, 2, 2, 3, 2), (1, 5)]
+    grads, params, tiny = (
+        {str(shape): jnp.asarray(scale * draw.normal(size=shape), jnp.float32) for shape in shapes}
+        for scale in (1.0, 1.0, 1e-5)
+    )
+
+    def clipped(make):
+        by_rank = [apply(make(limit), grads, weights) for weights in (params, tiny)]
+        return by_rank, apply(make(limit, axis=0), grads["(2, 2, 3, 4)"], params["(2, 2, 3, 4)"])
+
+    ours, theirs = jax.jit(
+        lambda: [clipped(make) for make in (optim.adaptive_clip, optax.adaptive_grad_clip)]
+    )()
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-6)
+
+
+def test_adaptive_clipping_shows_nan_and_takes_any_rank():
+    nan = {"w": jnp.array([[jnp.nan, 1.0], [1.0, 1.0]])}
+    got = apply(optim.adaptive_clip(0.1), nan, {"w": jnp.ones((2, 2))})["w"]
+    np.testing.assert_array_equal(jnp.isnan(got), [[True, False], [True, False]])  # a unit is a column
+    six = jnp.ones((1, 1, 1, 1, 4, 3))
+    np.testing.assert_allclose(apply(optim.adaptive_clip(0.1), six, six), jnp.full_like(six, 0.1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-35, 1e-20, 1.0, 1e20, 1e37])
+def test_scaled_norm_at_any_scale(scale):
+    grads = random_tree(0, np.float32(scale))
+    flat = np.concatenate([np.ravel(x) for x in jax.tree.leaves(grads)]).astype(np.float64)
+    got = jax.jit(lambda g: apply(optim.scale_to_norm(3.0), g))(grads)
+    got = np.concatenate([np.ravel(x) for x in jax.tree.leaves(got)])
+    np.testing.assert_allclose(got, 3 * flat / np.linalg.norm(flat), rtol=3e-6)
+
+
+@pytest.mark.parametrize(
+    "make", [optim.clip_by_norm, optim.clip_by_global_norm, optim.clip_by_value, optim.scale_to_norm]
+)
 def test_clipping_in_half_precision_and_of_nothing(make):
     big = {"x": jnp.full(4, 300.0, jnp.float16), "empty": jnp.zeros((0, 2)), "zero": jnp.zeros(2)}
     got = apply(make(1.0), big)
@@ -104,6 +157,10 @@ def run(tx, grads, params):
     return params
 
 
+def compiled(tx):
+    return optax.GradientTransformation(tx.init, jax.jit(tx.update))
+
+
 def test_coupled_and_decoupled_decay_match_torch_and_differ():
     torch = pytest.importorskip("torch")
     grads = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
@@ -117,8 +174,8 @@ def test_coupled_and_decoupled_decay_match_torch_and_differ():
             optimizer.step()
         return params.detach().numpy()
 
-    coupled = run(optax.chain(optim.coupled_l2(0.1), optim.adam(0.1)), grads, jnp.asarray(start))
-    decoupled = run(optim.adamw(0.1, weight_decay=0.1), grads, jnp.asarray(start))
+    coupled = run(compiled(optax.chain(optim.coupled_l2(0.1), optim.adam(0.1))), grads, jnp.asarray(start))
+    decoupled = run(compiled(optim.adamw(0.1, weight_decay=0.1)), grads, jnp.asarray(start))
     np.testing.assert_allclose(
         coupled, theirs(lambda p: torch.optim.Adam(p, 0.1, weight_decay=0.1)), rtol=1e-4
     )
@@ -126,7 +183,9 @@ def test_coupled_and_decoupled_decay_match_torch_and_differ():
         decoupled, theirs(lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.1)), rtol=1e-4
     )
     assert float(jnp.abs(coupled - decoupled).max()) > 1e-2
-    descent = run(optax.chain(optim.coupled_l2(0.1), optim.sgd(0.1, 0.9)), grads, jnp.asarray(start))
+    descent = run(
+        compiled(optax.chain(optim.coupled_l2(0.1), optim.sgd(0.1, 0.9))), grads, jnp.asarray(start)
+    )
     np.testing.assert_allclose(
         descent, theirs(lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.1)), rtol=1e-4
     )
@@ -183,6 +242,54 @@ def test_freeze_needs_a_match():
         optim.freeze("Dense_9").init(random_tree())
 
 
+def torch_groups(torch, params, grads, groups, make):
+    """Parameters after PyTorch's optimizer, one group of settings per leaf."""
+    tensors = {name: torch.tensor(np.asarray(x), requires_grad=True) for name, x in params.items()}
+    optimizer = make([{"params": [tensors[name]], **settings} for name, settings in groups.items()])
+    for g in grads:
+        for name, tensor in tensors.items():
+            tensor.grad = torch.tensor(np.asarray(g[name]))
+        optimizer.step()
+    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+
+
+NET = ("encoder/Dense_0/kernel", "encoder/Dense_0/bias", "encoder/LayerNorm_0/scale", "head/kernel")
+
+
+def net_and_gradients():
+    draw = np.random.default_rng(0)
+    trees = [{name: jnp.asarray(draw.normal(size=3), jnp.float32) for name in NET} for _ in range(11)]
+    return trees[0], trees[1:]
+
+
+def test_biases_and_norm_scales_do_not_decay_in_one_line():
+    torch = pytest.importorskip("torch")
+    params, grads = net_and_gradients()
+    for pattern in ("kernel$", lambda path: not path.endswith(("bias", "scale"))):
+        tx = optim.adamw(0.1, weight_decay=0.3, mask=optim.path_mask(pattern))
+        got = run(compiled(tx), grads, params)
+        groups = {name: {"weight_decay": 0.3 if name.endswith("kernel") else 0.0} for name in NET}
+        want = torch_groups(torch, params, grads, groups, lambda groups: torch.optim.AdamW(groups, 0.1))
+        chex.assert_trees_all_close(got, want, rtol=1e-5)
+    with pytest.raises(ValueError, match="must match at least one parameter, got 'kernels'"):
+        optim.adamw(0.1, mask=optim.path_mask("kernels")).init(params)
+
+
+def test_layerwise_rates_are_those_of_torch_groups():
+    torch = pytest.importorskip("torch")
+    params, grads = net_and_gradients()
+    link = optim.layerwise_learning_rates(
+        {"^encoder.*bias$": 2.0, "^encoder/": 0.1}
+    )  # the first match decides
+    got = run(compiled(optax.chain(optim.adamw(0.1, weight_decay=0.3), link)), grads, params)
+    rates = dict(zip(NET, (0.01, 0.2, 0.01, 0.1)))
+    groups = {name: {"lr": rate} for name, rate in rates.items()}
+    want = torch_groups(torch, params, grads, groups, lambda gs: torch.optim.AdamW(gs, 0.1, weight_decay=0.3))
+    chex.assert_trees_all_close(got, want, rtol=1e-5)
+    with pytest.raises(ValueError, match="must match at least one parameter, got 'decoder'"):
+        optim.layerwise_learning_rates({"decoder": 0.1}).init(params)
+
+
 def test_skip_nonfinite_matches_optax_and_freezes_the_state():
     good, bad = jnp.array([1.0, -2.0]), jnp.array([jnp.nan, 1.0])
     sequence = [good, bad, good, bad, bad, good, bad, bad, bad]
@@ -213,6 +320,15 @@ def test_skip_nonfinite_passes_extra_arguments_on():
     ("make", "message"),
     [
         (lambda: optim.clip_by_value(0.0), "max_delta must be positive and finite, got 0.0"),
+        (lambda: optim.clip_by_group({"": 0.0}), "bound of '' must be positive and finite, got 0.0"),
+        (lambda: optim.scale_to_norm(0.0), "norm must be positive and finite, got 0.0"),
+        (lambda: optim.adaptive_clip(-1.0), "clipping must be positive and finite, got -1.0"),
+        (lambda: optim.adaptive_clip(0.1, eps=0.0), "eps must be positive and finite, got 0.0"),
+        (
+            lambda: optim.layerwise_learning_rates({"a": -1.0}),
+            "factor of 'a' must be finite and at least 0, got -1.0",
+        ),
+        (lambda: apply(optim.adaptive_clip(0.1), jnp.ones(2)), "params must be given to update"),
         (lambda: optim.clip_by_norm(-1.0), "max_norm must be positive and finite, got -1.0"),
         (lambda: optim.clip_by_global_norm(float("inf")), "max_norm must be positive and finite, got inf"),
         (lambda: optim.add_decayed_weights(-1.0), "weight_decay must be finite and at least 0, got -1.0"),

@@ -84,15 +84,30 @@ SCHEDULES = [
         optax.cosine_decay_schedule(0.3, 50),
         id="warmup_cosine-no-warmup",
     ),
+    pytest.param(
+        optim.cosine_restarts(0.3, 20, 2, 0.01),
+        optax.sgdr_schedule(
+            [
+                {"init_value": 0.3, "peak_value": 0.3, "warmup_steps": 0, "decay_steps": n, "end_value": 0.01}
+                for n in (20, 40, 80)
+            ]
+        ),
+        id="cosine_restarts",
+    ),
+    pytest.param(optim.one_cycle(100, 0.3), optax.cosine_onecycle_schedule(100, 0.3), id="one_cycle"),
+    pytest.param(
+        optim.one_cycle(117, 0.3, 0.45, 10.0, 100.0),
+        optax.cosine_onecycle_schedule(117, 0.3, 0.45, 10.0, 100.0),
+        id="one_cycle-all",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("ours", "library"), SCHEDULES)
 def test_matches_optax_at_every_step(ours, library):
-    want = [float(library(t)) for t in COUNTS]
-    np.testing.assert_allclose([float(ours(t)) for t in COUNTS], want, rtol=2e-6, atol=1e-7)
-    traced = jax.jit(jax.vmap(ours))(jnp.asarray(COUNTS))
+    traced, want = jax.jit(jax.vmap(lambda t: (ours(t), library(t))))(jnp.asarray(COUNTS))
     assert traced.dtype == jnp.float32
+    np.testing.assert_allclose([float(ours(t)) for t in COUNTS[::13]], want[::13], rtol=2e-6, atol=1e-7)
     np.testing.assert_allclose(traced, want, rtol=2e-6, atol=1e-7)
     np.testing.assert_allclose(ours(jnp.asarray(COUNTS)), want, rtol=2e-6, atol=1e-7)
 
@@ -119,6 +134,50 @@ def test_matches_optax_at_every_step(ours, library):
             lambda s, o: s.MultiStepLR(o, [20, 50], 0.5),
             id="piecewise_constant",
         ),
+        pytest.param(
+            optim.cosine_restarts(0.3, 15, end_value=0.01),
+            lambda s, o: s.CosineAnnealingWarmRestarts(o, 15, 1, 0.01),
+            id="cosine_restarts-equal",
+        ),
+        pytest.param(
+            optim.cosine_restarts(0.3, 7, 3),
+            lambda s, o: s.CosineAnnealingWarmRestarts(o, 7, 3),
+            id="cosine_restarts",
+        ),
+        pytest.param(
+            optim.cyclic(0.1, 0.5, 9),
+            lambda s, o: s.CyclicLR(o, 0.1, 0.5, 9, cycle_momentum=False),
+            id="cyclic-triangular",
+        ),
+        pytest.param(
+            optim.cyclic(0.1, 0.5, 9, 4, "triangular2"),
+            lambda s, o: s.CyclicLR(o, 0.1, 0.5, 9, 4, "triangular2", cycle_momentum=False),
+            id="cyclic-triangular2",
+        ),
+        pytest.param(
+            optim.cyclic(0.1, 0.5, 5, 11, "exp_range", 0.99),
+            lambda s, o: s.CyclicLR(o, 0.1, 0.5, 5, 11, "exp_range", 0.99, cycle_momentum=False),
+            id="cyclic-exp_range",
+        ),
+        pytest.param(
+            optim.one_cycle(99, 0.3, 0.25, 20.0, 50.0),  # its peak is at 24; PyTorch's at pct_start 100 - 1
+            lambda s, o: s.OneCycleLR(
+                o, 0.3, 100, pct_start=0.25, div_factor=20.0, final_div_factor=50.0, cycle_momentum=False
+            ),
+            id="one_cycle",
+        ),
+        pytest.param(
+            optim.time_based_decay(0.3, 0.07),
+            lambda s, o: s.LambdaLR(o, lambda t: 1 / (1 + 0.07 * t)),
+            id="time_based_decay",
+        ),
+        pytest.param(
+            optim.noam(64, 20, 2.0),
+            lambda s, o: s.LambdaLR(
+                o, lambda t: 2 / 0.3 * 64**-0.5 * min((t + 1) ** -0.5, (t + 1) * 20**-1.5)
+            ),
+            id="noam",
+        ),
     ],
 )
 def test_matches_torch_at_every_step(ours, theirs):
@@ -131,6 +190,23 @@ def test_matches_torch_at_every_step(ours, theirs):
         optimizer.step()
         scheduler.step()
     np.testing.assert_allclose(ours(jnp.arange(100)), want, rtol=1e-5, atol=1e-7)
+
+
+def test_noam_peaks_where_the_paper_says():
+    schedule = optim.noam(512, 4000)
+    values = schedule(jnp.arange(10_000))
+    assert int(jnp.argmax(values)) == 3999  # the 4000th step
+    np.testing.assert_allclose(values[3999], 1 / math.sqrt(512 * 4000), rtol=1e-6)
+    np.testing.assert_allclose(values[0], 512**-0.5 * 4000**-1.5, rtol=1e-6)
+
+
+def test_restarts_stay_exact_at_any_count():
+    """Powers of two: a logarithm in float32 would put some of these on the wrong side."""
+    starts = np.cumsum([10 * 2**i for i in range(27)])
+    schedule = optim.cosine_restarts(1.0, 10, 2)
+    np.testing.assert_array_equal(schedule(jnp.asarray(starts, jnp.int32)), np.ones(27))
+    assert float(schedule(jnp.asarray(starts - 1, jnp.int32)).max()) < 0.03
+    assert float(optim.cosine_restarts(1.0, 10)(2**31 - 8)) == 1.0
 
 
 def test_settings_may_be_traced():
@@ -146,12 +222,17 @@ def test_settings_may_be_traced():
             optim.linear_warmup(0.0, rate, 4),
             optim.cosine_decay(rate, 4),
             optim.warmup_cosine(0.0, rate, 1, 4),
+            optim.time_based_decay(rate, rate),
+            optim.noam(4, 2, rate),
+            optim.cosine_restarts(rate, 2, 2),
+            optim.cyclic(0.0, rate, 2, mode="exp_range", gamma=rate),
+            optim.one_cycle(4, rate, 0.5, div_factor=rate),
         ]
         return jnp.stack([schedule(3) for schedule in schedules])
 
-    rows = jax.vmap(values)(rates)
+    rows = jax.jit(jax.vmap(values))(rates)
     for rate, got in zip(rates, rows):
-        np.testing.assert_allclose(got, values(float(rate)), rtol=1e-6)
+        np.testing.assert_allclose(got, values(float(rate)), rtol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +253,18 @@ def test_settings_may_be_traced():
             "peak_value must be finite and at least 0, got nan",
         ),
         (lambda: optim.cosine_decay(0.1, 0), "decay_steps must be at least 1, got 0"),
+        (lambda: optim.time_based_decay(0.1, -1.0), "decay_rate must be finite and at least 0, got -1.0"),
+        (lambda: optim.noam(0, 10), "features must be at least 1, got 0"),
+        (lambda: optim.noam(8, 0), "warmup_steps must be at least 1, got 0"),
+        (lambda: optim.cosine_restarts(0.1, 10, 0), "multiplier must be at least 1, got 0"),
+        (lambda: optim.cosine_restarts(0.1, 0), "decay_steps must be at least 1, got 0"),
+        (lambda: optim.cyclic(0.1, 0.2, 0), "steps_up must be at least 1, got 0"),
+        (lambda: optim.cyclic(0.1, 0.2, 5, mode="square"), "mode must be one of 'triangular'"),
+        (lambda: optim.one_cycle(1, 0.1), "transition_steps must be at least 2, got 1"),
+        (
+            lambda: optim.one_cycle(10, 0.1, 0.05),
+            "pct_start . transition_steps must be between 1 and 9, got 0",
+        ),
         (
             lambda: optim.warmup_cosine(0, 0.1, 10, 10),
             "decay_steps - warmup_steps must be positive and finite, got 0",
