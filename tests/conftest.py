@@ -1,7 +1,9 @@
 """What every test shares: eight simulated devices, strict promotion, explicit keys."""
 
+import json
 import os
 import pathlib
+import resource
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,6 +18,34 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Most of the suite's time is compilation; a second run finds the programs on disk.
 jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parent.parent / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+# CPU seconds of tests, recorded by `make test-costs`. What costs more than LIMIT is marked slow, so that `make test`
+# stays quick however many tests there are; `make test-all` runs everything.
+COSTS = pathlib.Path(__file__).with_name("costs.json")
+LIMIT = 1.5
+
+
+def pytest_collection_modifyitems(items):
+    costs = json.loads(COSTS.read_text()) if COSTS.exists() else {}
+    for item in items:
+        if costs.get(item.nodeid, 0) > LIMIT:
+            item.add_marker(pytest.mark.slow)
+
+
+def _cpu_seconds():
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in usage)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    before = _cpu_seconds()
+    result = yield
+    if path := os.environ.get("JAXDL_TEST_COSTS"):
+        with open(path, "a") as file:
+            print(json.dumps([item.nodeid, round(_cpu_seconds() - before, 2)]), file=file)
+    return result
 
 
 @pytest.fixture

@@ -111,11 +111,11 @@ def test_100_steps_on_three_problems_match_the_paper(row):
     chex.assert_trees_all_close(got, train_in_numpy(row), rtol=1e-9, atol=1e-9)
 
 
-def test_100_steps_in_float32_match_the_paper_and_report_the_rate(row):
-    got, state = train_on(row, row.ours)
-    chex.assert_trees_all_close(got, train_in_numpy(row), rtol=1e-5, atol=1e-5)
+def test_100_steps_in_float32_match_the_paper_and_report_the_rate(optimizer):
+    got, state = train_on(optimizer, optimizer.ours)
+    chex.assert_trees_all_close(got, train_in_numpy(optimizer), rtol=1e-5, atol=1e-5)
     rates = [float(rate) for _, rate in optax.tree.get_all_with_path(state, "learning_rate")]
-    assert rates == [np.float32(row.step)] * row.rates
+    assert rates == [np.float32(optimizer.step)] * optimizer.rates
 
 
 def test_100_steps_match_optax(twin):
@@ -141,17 +141,19 @@ def test_100_steps_match_torch(torch_row):
     chex.assert_trees_all_close(train_in_float64(torch_row), want, rtol=1e-9, atol=1e-9)
 
 
-def test_nothing_from_nothing_and_nan_is_not_hidden(row):
-    params = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), start_of(row))  # no weights to decay
-    state, step = row.ours(0.1).init(params), stepper(row.ours)
+def test_nothing_from_nothing_and_nan_is_not_hidden(optimizer):
+    # Zeros: no weights to decay.
+    params = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), start_of(optimizer))
+    state, step = optimizer.ours(0.1).init(params), stepper(optimizer.ours)
     moved, state = step(jnp.float32(0.1), params, state, params)
     size = max(float(jnp.abs(x).max()) for x in moved.values())
-    assert size < 1e-4 if row.id == "yogi" else size == 0  # its first moment starts above 0, as Optax has it
+    # Yogi's first moment starts above 0, as Optax has it.
+    assert size < 1e-4 if optimizer.id == "yogi" else size == 0
     name, zeros = next(iter(params.items()))
     first = (0,) * zeros.ndim
     moved, _ = step(jnp.float32(0.1), params, state, params | {name: zeros.at[first].set(jnp.nan)})
     assert bool(jnp.isnan(moved[name][first]))
-    assert row.layered or int(jnp.isnan(moved[name]).sum()) == 1
+    assert optimizer.layered or int(jnp.isnan(moved[name]).sum()) == 1
 
 
 def test_states_survive_a_checkpoint_bit_for_bit(all_rows, tmp_path):

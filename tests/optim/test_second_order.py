@@ -60,12 +60,11 @@ METHODS = [
     pytest.param(optim.bfgs(), "BFGS", id="bfgs"),
     pytest.param(optim.lbfgs(), "L-BFGS-B", id="lbfgs"),
     pytest.param(optim.conjugate_gradient(), "CG", id="conjugate_gradient"),
-    pytest.param(optim.hessian_free(), "Newton-CG", id="hessian_free", marks=pytest.mark.slow),
+    pytest.param(optim.hessian_free(), "Newton-CG", id="hessian_free"),
     pytest.param(
         optim.newton(min_curvature=1e-6, linesearch=optim.wolfe_line_search()),
         "trust-exact",
         id="newton",
-        marks=pytest.mark.slow,
     ),
 ]
 
