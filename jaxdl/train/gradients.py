@@ -28,6 +28,9 @@ def microbatched(grad_fn: GradFn, num_microbatches: int) -> GradFn:
     couple them. Batch statistics do couple them, and a mask does unless each slice has as many valid rows.
     `model_state` passes through the slices in order, each has its own key, and metrics are means over slices.
 
+    Take this where the batch is at hand and only memory is short; `optim.accumulate` where the batches themselves come
+    one by one and an update is wanted after several of them.
+
     Args:
       grad_fn: estimator whose last argument before the key is the batch, leaves [B, ...].
       num_microbatches: n; divides B.
