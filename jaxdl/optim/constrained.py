@@ -139,9 +139,9 @@ def lagrange_multipliers(
     [ H   A' ] [ step   ]     [ grad f ]
     [ A   0  ] [ lambda ] = - [ h      ],   A = dh/dx, H = second derivatives of f + <lambda, h> in x
 
-    lambda begins as the least-squares solution of grad L = 0. A quadratic under linear equalities takes one step. Elsewhere the start decides which stationary point is
-    found, a maximum or a saddle as readily as a minimum; `augmented_lagrangian` goes downhill, from anywhere,
-    and takes inequalities.
+    lambda begins as the least-squares solution of grad L = 0. A quadratic under linear equalities takes one step.
+    Elsewhere the start decides which stationary point is found, a maximum or a saddle as readily as a minimum;
+    `augmented_lagrangian` goes downhill, from anywhere, and takes inequalities.
 
     Args:
       value_fn: f, parameters to float[].

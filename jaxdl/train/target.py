@@ -41,8 +41,8 @@ def make_target_step(
     A small step size at every update is an exponential moving average with decay 1 - step_size (mean teacher,
     BYOL); step size 1 every few thousand updates is the hard copy of DQN.
 
-    Take this where the objective reads the target; `optim.exponential_moving_average` where averaged parameters are only
-    evaluated.
+    Take this where the objective reads the target; `optim.exponential_moving_average` where averaged parameters
+    are only evaluated.
 
     Args:
       update: `(online, target, *args) -> (online, metrics)`, such as `make_update(backprop(objective), tx)`
