@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-test install-oracles demo test test-slow test-all bench lint format experiments clean
+.PHONY: help install install-test install-oracles demo test test-slow test-costs test-all bench lint format experiments clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -39,6 +39,13 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+
+# What each test costs, for the choice of what `make test` leaves out; half an hour.
+test-costs: $(VENV)/.test
+	rm -f costs.jsonl tests/costs.json
+	JAXDL_TEST_COSTS=costs.jsonl $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	$(BIN)/python -c "import json; rows = dict(map(json.loads, open('costs.jsonl'))); json.dump({name: cost for \
+	  name, cost in sorted(rows.items()) if cost > 0.5}, open('tests/costs.json', 'w'), indent=0)"
 
 test-all: test test-slow
 
