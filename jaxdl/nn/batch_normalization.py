@@ -3,6 +3,7 @@
 Shapes: B batch, ... any number of further axes, C channels, N values of one channel that count, K classes.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from jax import lax
 
 from jaxdl import checks
 from jaxdl.nn.initializers import Initializer, lecun_normal, zeros_init
-from jaxdl.nn.moments import result_dtype, rough_mean, standardized, variance, widened
+from jaxdl.nn.moments import aligned, result_dtype, rough_mean, standardized, variance, widened
 from jaxdl.types import Array, Dtype
 
 CONVENTIONS = ("decay", "rate")
@@ -28,25 +29,26 @@ def _batch_moments(
     """Statistics over the rows that count.
 
     Args:
-      x: float32 or wider, [N, C].
-      mask: bool [N, 1], or None.
+      x: float32 or wider, [B, ..., C].
+      mask: bool [B, ..., 1], or None.
       axis_name: mapped axis whose members count together, or None.
 
     Returns:
-      z = x - k [N, C], 0 in masked rows; the shift k; the mean and the variance of z; k, mean and variance are
-      [1, C]; and the number of rows that count, an int where it is known.
+      z = x - k [B, ..., C], 0 in masked rows; the shift k; the mean and the variance of z; k, mean and variance
+      are [1, ..., 1, C]; and the number of rows that count, an int where it is known.
     """
+    rows = tuple(range(x.ndim - 1))
     if mask is None:
-        shift = rough_mean(x, 0)
+        shift = rough_mean(x, rows)
         shift = shift if axis_name is None else lax.pmean(shift, axis_name)
-        z, own = x - shift, x.shape[0]
+        z, own = x - shift, math.prod(x.shape[:-1])
     else:
         # Any sixteenth could be masked altogether, so here the shift is the mean itself.
         own = jnp.sum(mask, dtype=x.dtype)
-        total, count = _total((jnp.sum(jnp.where(mask, x, 0), axis=0, keepdims=True), own), axis_name)
+        total, count = _total((jnp.sum(jnp.where(mask, x, 0), rows, keepdims=True), own), axis_name)
         shift = lax.stop_gradient(total / jnp.maximum(count, 1))
         z = jnp.where(mask, x - shift, 0)
-    sums = (jnp.sum(value, axis=0, keepdims=True) for value in (z, jnp.square(z)))
+    sums = (jnp.sum(value, rows, keepdims=True) for value in (z, jnp.square(z)))
     first, second, count = _total((*sums, own), axis_name)
     divisor = jnp.maximum(count, 1).astype(x.dtype)
     mean = first / divisor
@@ -65,7 +67,7 @@ class _Batch(linen.Module, kw_only=True):
     param_dtype: Dtype = jnp.float32
 
     def _moments(self, x: Array, train: bool, mask: Array | None) -> tuple[Array, Array, Array, Array | None]:
-        """x less a shift, [N, C], the mean of that and the variance, [1, C], and the mask as [N, 1]."""
+        """x less a shift, [B, ..., C], the mean of that and the variance, [1, ..., 1, C], and the mask [B, ..., 1]."""
         checks.floating(x=x)
         checks.between(0, 1, momentum=self.momentum)
         checks.one_of(CONVENTIONS, momentum_convention=self.momentum_convention)
@@ -79,18 +81,17 @@ class _Batch(linen.Module, kw_only=True):
                     f"mask must have the shape of leading axes of x, {x.shape[:-1]} or fewer, got {mask.shape}"
                 )
             mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
-            mask = jnp.broadcast_to(mask, (*x.shape[:-1], 1)).reshape(-1, 1)
-        channels = x.shape[-1]
-        rows = widened(x).reshape(-1, channels)
+            mask = jnp.broadcast_to(mask, (*x.shape[:-1], 1))
+        channels, wide = x.shape[-1], widened(x)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
         if not train:
-            mean, var = (one.value[None].astype(rows.dtype) for one in (running_mean, running_var))
-            z = rows - mean
+            mean, var = (aligned(one.value, wide) for one in (running_mean, running_var))
+            z = wide - mean
             return z if mask is None else jnp.where(mask, z, 0), jnp.zeros_like(mean), var, mask
 
         starting = self.is_initializing()
-        z, shift, mean, var, count = _batch_moments(rows, mask, None if starting else self.axis_name)
+        z, shift, mean, var, count = _batch_moments(wide, mask, None if starting else self.axis_name)
         if not starting:
             kept = self.momentum if self.momentum_convention == "decay" else 1 - self.momentum
             seen = var
@@ -101,7 +102,7 @@ class _Batch(linen.Module, kw_only=True):
                     )
                 seen = var * (count / jnp.maximum(count - 1, 1))
             for running, new in ((running_mean, shift + mean), (running_var, seen)):
-                new = kept * running.value + (1 - kept) * new[0].astype(jnp.float32)
+                new = kept * running.value + (1 - kept) * new.reshape(-1).astype(jnp.float32)
                 # Without a row there is nothing to learn.
                 running.value = jnp.where(jnp.asarray(count) > 0, new, running.value)
         return z, mean, var, mask
@@ -174,7 +175,7 @@ class BatchNorm(_Batch, kw_only=True):
         bias = self.param("bias", self.bias_init, shape, self.param_dtype) if self.use_bias else None
         y = standardized(z, mean, var, scale, bias, self.eps)
         y = y if mask is None else jnp.where(mask, y, 0)
-        return y.reshape(x.shape).astype(result_dtype(self.dtype, x, scale, bias))
+        return y.astype(result_dtype(self.dtype, x, scale, bias))
 
 
 class ConditionalBatchNorm(_Batch):
@@ -238,16 +239,10 @@ class ConditionalBatchNorm(_Batch):
             scale = 1 + scale
         else:
             scale, bias = (jnp.take(table, condition, axis=0) for table in tables)
-        y = standardized(
-            z.reshape(x.shape[0], -1, channels),
-            mean[None],
-            var[None],
-            scale[:, None],
-            bias[:, None],
-            self.eps,
-        ).reshape(-1, channels)
+        scale, bias = (part.reshape(x.shape[0], *(1,) * (x.ndim - 2), channels) for part in (scale, bias))
+        y = standardized(z, mean, var, scale, bias, self.eps)
         y = y if mask is None else jnp.where(mask, y, 0)
-        return y.reshape(x.shape).astype(dtype)
+        return y.astype(dtype)
 
 
 def minibatch_stddev(x: Array, group_size: int | None = None, eps: float = 1e-8) -> Array:

@@ -1,6 +1,6 @@
 """Mean and variance in one pass over the data, as accurate as in two.
 
-Shapes: N values that count together, C channels, G groups.
+Shapes: B batch, ... any number of further axes, C channels, G groups of them.
 
 The textbook's one pass, E[x^2] - E[x]^2, cancels where the mean is large beside the spread. Here a shift k is
 subtracted first: with z = x - k the variance is E[z^2] - E[z]^2 for any k, and nothing cancels when k is near
@@ -8,7 +8,12 @@ the mean. k is the mean of a sixteenth of the values, so (k - mean)^2 is at most
 the data (Cauchy-Schwarz), and the rounding error of the variance at most 17 times that of two passes. As the
 result does not depend on k, no derivative goes through it. Reading a sixteenth twice is cheaper than reading
 everything twice.
+
+All of it keeps the axes of the input. Rows [N, C] would be the same numbers, but XLA's CPU compiler then keeps the
+input, its square and the cotangent in both shapes, which cost batch, group and layer norm a third of their time.
 """
+
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from flax import linen
@@ -24,10 +29,15 @@ def widened(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def rough_mean(x: Array, axis: int) -> Array:
-    """The mean over every sixteenth position of an axis, which stays with length 1: a shift, not a statistic."""
-    part = lax.slice_in_dim(lax.stop_gradient(x), 0, None, PART, axis)
-    return jnp.mean(part, axis, keepdims=True)
+def mean_over(x: Array, axes: int | Sequence[int]) -> Array:
+    """The mean over some axes, which stay with length 1."""
+    return jnp.mean(x, axes, keepdims=True)
+
+
+def rough_mean(x: Array, axes: Sequence[int]) -> Array:
+    """The mean over the first sixteenth along the first of some axes: a shift, not a statistic."""
+    part = lax.slice_in_dim(lax.stop_gradient(x), 0, -(-x.shape[axes[0]] // PART), axis=axes[0])
+    return mean_over(part, axes)
 
 
 def variance(mean: Array, mean_square: Array) -> Array:
@@ -43,22 +53,27 @@ def group_moments(x: Array, groups: int) -> tuple[Array, Array, Array]:
     The positions are summed first, for each channel; the few channel sums of a group after that.
 
     Args:
-      x: float32 or wider, [B, N, C].
+      x: float32 or wider, [B, ..., C].
       groups: G, a divisor of C.
 
     Returns:
-      z = x - k [B, N, C], and the mean and the variance of z, [B, 1, C] each.
+      z = x - k [B, ..., C], and the mean and the variance of z, [B, 1, ..., 1, C] each.
     """
-    batch, _, channels = x.shape
+    positions = tuple(range(1, x.ndim - 1))
 
     def over_group(value: Array) -> Array:
-        grouped = value.reshape(batch, groups, channels // groups)
-        mean = jnp.mean(grouped, axis=2, keepdims=True)
-        return jnp.broadcast_to(mean, grouped.shape).reshape(batch, 1, channels)
+        grouped = value.reshape(x.shape[0], groups, -1)
+        return jnp.broadcast_to(mean_over(grouped, 2), grouped.shape).reshape(value.shape)
 
-    z = x - over_group(rough_mean(x, 1))
-    mean = over_group(jnp.mean(z, axis=1))
-    return z, mean, variance(mean, over_group(jnp.mean(jnp.square(z), axis=1)))
+    # Without positions a channel is one value, and the shift its own mean over the group.
+    z = x - over_group(rough_mean(x, positions) if positions else lax.stop_gradient(x))
+    mean = over_group(mean_over(z, positions))
+    return z, mean, variance(mean, over_group(mean_over(jnp.square(z), positions)))
+
+
+def aligned(parameter: Array, z: Array) -> Array:
+    """A parameter of z's trailing axes with the rank and the dtype of z."""
+    return parameter.reshape((1,) * (z.ndim - parameter.ndim) + parameter.shape).astype(z.dtype)
 
 
 def standardized(
@@ -68,14 +83,10 @@ def standardized(
 
     Mean and variance have the rank of z, and length 1 where they are shared; scale and bias too, or they are [C].
     """
-
-    def aligned(parameter: Array) -> Array:
-        return parameter.reshape((1,) * (z.ndim - parameter.ndim) + parameter.shape).astype(z.dtype)
-
     factor = lax.rsqrt(var + eps)
-    factor = factor if scale is None else factor * aligned(scale)
+    factor = factor if scale is None else factor * aligned(scale, z)
     offset = -mean * factor
-    offset = offset if bias is None else offset + aligned(bias)
+    offset = offset if bias is None else offset + aligned(bias, z)
     return z * factor + offset
 
 

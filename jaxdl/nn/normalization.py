@@ -17,7 +17,16 @@ from jax import lax
 
 from jaxdl import checks
 from jaxdl.nn.initializers import Initializer, lecun_normal, zeros_init
-from jaxdl.nn.moments import PART, group_moments, result_dtype, standardized, variance, widened
+from jaxdl.nn.moments import (
+    aligned,
+    group_moments,
+    mean_over,
+    result_dtype,
+    rough_mean,
+    standardized,
+    variance,
+    widened,
+)
 from jaxdl.types import Array, Dtype
 
 
@@ -69,23 +78,20 @@ class LayerNorm(linen.Module):
         shape = _trailing(x, self.num_axes, self.eps)
         scale = self.param("scale", self.scale_init, shape, self.param_dtype) if self.use_scale else None
         bias = self.param("bias", self.bias_init, shape, self.param_dtype) if self.use_bias else None
-        z = widened(x).reshape(-1, math.prod(shape))
-        # Here a stride would gather single numbers; a sixteenth in one piece bounds the error as well.
-        z = z - lax.stop_gradient(jnp.mean(z[:, : -(-z.shape[1] // PART)], axis=1, keepdims=True))
-        mean = jnp.mean(z, axis=1, keepdims=True)
-        y = standardized(
-            z, mean, variance(mean, jnp.mean(jnp.square(z), axis=1, keepdims=True)), None, None, self.eps
-        )
+        z, axes = widened(x), tuple(range(x.ndim - self.num_axes, x.ndim))
+        z = z - rough_mean(z, axes)
+        mean = mean_over(z, axes)
+        y = standardized(z, mean, variance(mean, mean_over(jnp.square(z), axes)), None, None, self.eps)
         if scale is not None:
-            y = y * scale.astype(y.dtype).reshape(1, -1)
+            y = y * aligned(scale, y)
         if bias is not None:
-            y = y + bias.astype(y.dtype).reshape(1, -1)
-        return y.reshape(x.shape).astype(result_dtype(self.dtype, x, scale, bias))
+            y = y + aligned(bias, y)
+        return y.astype(result_dtype(self.dtype, x, scale, bias))
 
 
-def _over_root_mean_square(x: Array, eps: float) -> Array:
-    """x / sqrt(mean of x^2 over the last axis + eps)."""
-    return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps)
+def _over_root_mean_square(x: Array, num_axes: int, eps: float) -> Array:
+    """x / sqrt(mean of x^2 over the last axes + eps)."""
+    return x * lax.rsqrt(mean_over(jnp.square(x), tuple(range(x.ndim - num_axes, x.ndim))) + eps)
 
 
 class RMSNorm(linen.Module):
@@ -125,10 +131,10 @@ class RMSNorm(linen.Module):
         """
         shape = _trailing(x, self.num_axes, self.eps)
         scale = self.param("scale", self.scale_init, shape, self.param_dtype) if self.use_scale else None
-        y = _over_root_mean_square(widened(x).reshape(-1, math.prod(shape)), self.eps)
+        y = _over_root_mean_square(widened(x), self.num_axes, self.eps)
         if scale is not None:
-            y = y * scale.astype(y.dtype).reshape(1, -1)
-        return y.reshape(x.shape).astype(result_dtype(self.dtype, x, scale))
+            y = y * aligned(scale, y)
+        return y.astype(result_dtype(self.dtype, x, scale))
 
 
 class PixelNorm(linen.Module):
@@ -154,16 +160,16 @@ class PixelNorm(linen.Module):
           ValueError: x is a scalar, or eps is negative.
         """
         _trailing(x, 1, self.eps)
-        return _over_root_mean_square(widened(x), self.eps).astype(x.dtype)
+        return _over_root_mean_square(widened(x), 1, self.eps).astype(x.dtype)
 
 
-def _positions(x: Array, eps: float) -> Array:
-    """A checked x as [B, N, C], at least float32."""
+def _checked(x: Array, eps: float) -> Array:
+    """x [B, ..., C], at least float32."""
     checks.floating(x=x)
     checks.non_negative(eps=eps)
     if x.ndim < 2:
         raise ValueError(f"x must have a batch axis and a channel axis, got shape {x.shape}")
-    return widened(x).reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
+    return widened(x)
 
 
 class GroupNorm(linen.Module):
@@ -204,15 +210,15 @@ class GroupNorm(linen.Module):
           TypeError: x is not floating point.
           ValueError: x has fewer than two axes, the groups do not divide its channels, or eps is negative.
         """
-        positions, channels = _positions(x, self.eps), x.shape[-1]
+        wide, channels = _checked(x, self.eps), x.shape[-1]
         checks.at_least(1, num_groups=self.num_groups)
         checks.divisible(self.num_groups, "num_groups", channels=channels)
         scale = (
             self.param("scale", self.scale_init, (channels,), self.param_dtype) if self.use_scale else None
         )
         bias = self.param("bias", self.bias_init, (channels,), self.param_dtype) if self.use_bias else None
-        y = standardized(*group_moments(positions, self.num_groups), scale, bias, self.eps)
-        return y.reshape(x.shape).astype(result_dtype(self.dtype, x, scale, bias))
+        y = standardized(*group_moments(wide, self.num_groups), scale, bias, self.eps)
+        return y.astype(result_dtype(self.dtype, x, scale, bias))
 
 
 class InstanceNorm(linen.Module):
@@ -251,8 +257,8 @@ class InstanceNorm(linen.Module):
             self.param("scale", self.scale_init, (channels,), self.param_dtype) if self.use_scale else None
         )
         bias = self.param("bias", self.bias_init, (channels,), self.param_dtype) if self.use_bias else None
-        y = standardized(*group_moments(_positions(x, self.eps), channels), scale, bias, self.eps)
-        return y.reshape(x.shape).astype(result_dtype(self.dtype, x, scale, bias))
+        y = standardized(*group_moments(_checked(x, self.eps), channels), scale, bias, self.eps)
+        return y.astype(result_dtype(self.dtype, x, scale, bias))
 
 
 def _instance_channels(x: Array) -> int:
@@ -304,17 +310,18 @@ class AdaptiveInstanceNorm(linen.Module):
         checks.rank((2, x.ndim), style=style)
         checks.same_leading(1, style=style, x=x)
         channels, kernel = _instance_channels(x), None
-        z, mean, var = group_moments(_positions(x, self.eps), channels)
+        z, mean, var = group_moments(_checked(x, self.eps), channels)
         if style.ndim == 2:
             kernel = self.param("kernel", self.kernel_init, (style.shape[-1], 2 * channels), self.param_dtype)
             bias = self.param("bias", zeros_init(), (2 * channels,), self.param_dtype)
             affine = widened(style) @ kernel.astype(z.dtype) + bias.astype(z.dtype)[None]
-            scale, bias = 1 + affine[:, None, :channels], affine[:, None, channels:]
+            affine = affine.reshape(x.shape[0], *(1,) * (x.ndim - 2), 2 * channels)
+            scale, bias = 1 + affine[..., :channels], affine[..., channels:]
         else:
             checks.shape((None,) * (x.ndim - 1) + (channels,), style=style)
             _instance_channels(style)
-            positions = _positions(style, self.eps)
-            _, _, style_var = group_moments(positions, channels)
-            scale, bias = jnp.sqrt(style_var + self.eps), jnp.mean(positions, axis=1, keepdims=True)
+            wide = _checked(style, self.eps)
+            _, _, style_var = group_moments(wide, channels)
+            scale, bias = jnp.sqrt(style_var + self.eps), mean_over(wide, tuple(range(1, x.ndim - 1)))
         y = standardized(z, mean, var, scale, bias, self.eps)
-        return y.reshape(x.shape).astype(result_dtype(self.dtype, x, style, kernel))
+        return y.astype(result_dtype(self.dtype, x, style, kernel))
