@@ -232,8 +232,14 @@ def naive_scanned(model: Callable[[], Any], problem: Problem) -> Side:
     return Side(f"bare lax.scan ({count} steps a call)", build, quantum=count)
 
 
-def linen(model: Callable[[], Any], problem: Problem) -> Side:
-    """Plain Flax: its TrainState, Optax, one jitted and donated step that reports loss and accuracy."""
+def linen(model: Callable[[], Any], problem: Problem, *, report_norms: bool = False) -> Side:
+    """Plain Flax: its TrainState, Optax, one jitted and donated step that reports loss and accuracy.
+
+    Args:
+      model: makes the linen module; called when the side is built.
+      problem: what is trained.
+      report_norms: the step also reports the norms of gradient and update, as this library's does by default.
+    """
 
     def build() -> Run:
         import jax
@@ -253,7 +259,13 @@ def linen(model: Callable[[], Any], problem: Problem) -> Side:
 
             (loss, logits), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
             accuracy = jnp.mean(jnp.argmax(logits, -1) == batch["label"])
-            return state.apply_gradients(grads=grads), {"loss": loss, "accuracy": accuracy}
+            metrics = {"loss": loss, "accuracy": accuracy}
+            if not report_norms:
+                return state.apply_gradients(grads=grads), metrics
+            updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            metrics |= {"grad_norm": optax.global_norm(grads), "update_norm": optax.global_norm(updates)}
+            return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
         state = TrainState.create(
             apply_fn=net.apply,
@@ -262,7 +274,7 @@ def linen(model: Callable[[], Any], problem: Problem) -> Side:
         )
         return _looped(train_step, state, _device_batches(problem))
 
-    return Side("flax", build)
+    return Side("flax (both norms)" if report_norms else "flax", build)
 
 
 def torch(
