@@ -264,7 +264,7 @@ def linen(model: Callable[[], Any], problem: Problem, *, report_norms: bool = Fa
                 return state.apply_gradients(grads=grads), metrics
             updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-            metrics |= {"grad_norm": optax.global_norm(grads), "update_norm": optax.global_norm(updates)}
+            metrics |= {"grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
             return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
         state = TrainState.create(
