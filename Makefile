@@ -25,6 +25,8 @@ $(VENV)/.test: pyproject.toml $(VENV)/.demo
 
 $(VENV)/.oracles: pyproject.toml $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev,oracles,bench,import]'
+	# By itself: as a dependency it would bring CUDA's torch, and its models and box losses need none of its operators.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchvision==0.28.0
 	touch $@
 
 install: $(VENV)/.demo

@@ -1,9 +1,11 @@
 """What every test shares: eight simulated devices, strict promotion, explicit keys."""
 
+import importlib.util
 import json
 import os
 import pathlib
 import resource
+import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -51,3 +53,27 @@ def pytest_runtest_protocol(item):
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def torchvision():
+    """torchvision, or a skip. PyPI's build wants CUDA's libraries; what it has in Python (all models, the losses and
+    overlaps of boxes, RoI align) works beside any torch once the operators that its import asks for are declared."""
+    torch = pytest.importorskip("torch")
+    found = importlib.util.find_spec("torchvision")
+    if found is None:
+        pytest.skip("torchvision is not installed")
+    declared = []  # an operator lives as long as the library that declares it
+    try:
+        torch.ops.load_library(pathlib.Path(found.origin).with_name("_C.so"))
+    except OSError:
+        declared.append(torch.library.Library("torchvision", "DEF"))
+        for name in ("nms", "qnms"):
+            declared[0].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision
+
+    # Its own plain form, which it would compile at the first call.
+    align = sys.modules["torchvision.ops.roi_align"]
+    align._roi_align = getattr(align._roi_align, "__wrapped__", align._roi_align)
+    yield torchvision
+    declared.clear()

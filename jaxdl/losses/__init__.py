@@ -2,7 +2,7 @@
 
 Predictions, scores or logits come first, targets or labels second, everywhere; the mean and any weighting are
 the caller's. `help(losses.huber)` has the equation and the unit of each; `losses.choose_loss` knows which to try
-first for a task.
+first for a task, and `losses.checked` makes any of them look at its inputs while a mistake is searched for.
 """
 
 from jaxdl.losses.adaptation import capsule_margin, domain_confusion, maximum_mean_discrepancy
@@ -34,6 +34,7 @@ from jaxdl.losses.conditions import (
     identity_mapping,
     mutual_information,
 )
+from jaxdl.losses.debugging import checked
 from jaxdl.losses.detection import detection_loss, mask_loss, ssd_loss, yolo_loss
 from jaxdl.losses.divergences import distillation, js_divergence, kl_divergence
 from jaxdl.losses.guidance import choose_loss
@@ -94,6 +95,7 @@ __all__ = [
     "capsule_margin",
     "categorical_cross_entropy",
     "charbonnier",
+    "checked",
     "choose_loss",
     "contractive_penalty",
     "contrastive",

@@ -59,10 +59,20 @@ def _area(top_left: Array, bottom_right: Array) -> Array:
     return sides[..., 0] * sides[..., 1]
 
 
+def box_area(box: Array) -> Array:
+    """Width times height, 0 for a box inside out."""
+    return _area(box[..., :2], box[..., 2:])
+
+
+def intersection(p: Array, t: Array) -> Array:
+    """The area that two boxes share."""
+    return _area(jnp.maximum(p[..., :2], t[..., :2]), jnp.minimum(p[..., 2:], t[..., 2:]))
+
+
 def overlap(p: Array, t: Array) -> tuple[Array, Array]:
     """Intersection over union of boxes, 0 where the union is empty, and the union."""
-    shared = _area(jnp.maximum(p[..., :2], t[..., :2]), jnp.minimum(p[..., 2:], t[..., 2:]))
-    union = _area(p[..., :2], p[..., 2:]) + _area(t[..., :2], t[..., 2:]) - shared
+    shared = intersection(p, t)
+    union = box_area(p) + box_area(t) - shared
     return jnp.where(union > 0, shared / jnp.where(union > 0, union, 1), 0), union
 
 

@@ -8,6 +8,9 @@ Labels that cannot be (a class outside [0, K), a probability outside [0, 1]) are
 known, not while a function is traced: the loss of that example and the gradients that it sends back are NaN, so
 training stops; nothing is clamped.
 
+Probabilities given as logits are logits too, if poor ones: the loss is finite, and never comes near 0. No shape or
+dtype tells; `checked` looks at the numbers. Logits given as probabilities give NaN.
+
 `where` is bool. Of the result's shape, it makes masked losses and their gradients 0, whatever stands there.
 Of the shape of the logits, where that differs, it leaves those classes out, as if they were not among the K.
 """
@@ -35,7 +38,7 @@ def sigmoid_binary_cross_entropy(logits: Array, labels: Array, where: Array | No
     l = -y log sigmoid(x) - (1 - y) log sigmoid(-x)
 
     Args:
-      logits: x, float [...].
+      logits: x, float [...]; given probabilities, it takes them for logits: `checked` finds that.
       labels: y, probability of yes in [0, 1], float, int or bool [...]; soft labels are allowed.
       where: bool [...], or None for all.
 
@@ -102,7 +105,8 @@ def softmax_cross_entropy(logits: Array, labels: Array, where: Array | None = No
     l = -sum_k y_k log softmax(x)_k
 
     Args:
-      logits: x, float [B, K]; -inf rules a class out, which is fine where its label is 0.
+      logits: x, float [B, K]; -inf rules a class out, which is fine where its label is 0. Given probabilities, it
+        takes them for logits: `checked` finds that.
       labels: y, one-hot rows or any distribution over the classes, float, int or bool [B, K], in [0, 1].
       where: bool [B] (rows) or [B, K] (classes; the share of a label on a class left out is dropped, and a
         row with no class left has loss 0), or None for all.
@@ -139,7 +143,7 @@ def softmax_cross_entropy_with_integer_labels(
     l = log sum_k exp(x_k) - x_y
 
     Args:
-      logits: x, float [B, K].
+      logits: x, float [B, K]; given probabilities, it takes them for logits: `checked` finds that.
       labels: y, the right class, int [B], in [0, K).
       where: bool [B] (rows) or [B, K] (classes; a row with no class left has loss 0), or None for all. A
         masked row may hold any label, -1 for example.
@@ -233,7 +237,7 @@ def focal_loss(
     gamma = 0 without alpha is `sigmoid_binary_cross_entropy`. For K classes the labels are one-hot rows.
 
     Args:
-      logits: x, float [...].
+      logits: x, float [...]; given probabilities, it takes them for logits: `checked` finds that.
       labels: y, probability of yes in [0, 1], float, int or bool [...].
       where: bool [...], or None for all.
       alpha: weight of yes in [0, 1] (no has 1 - alpha), or None for none; 0.25 in the source.
@@ -256,9 +260,13 @@ def focal_loss(
 
     def formula(x: Array, y: Array) -> Array:
         loss = y * jax.nn.softplus(-x) + (1 - y) * jax.nn.softplus(x)
-        # A power of the probability itself has an infinite derivative at 0 where gamma is below 1.
-        both = jnp.stack([jax.nn.log_sigmoid(-x), jax.nn.log_sigmoid(x)])
-        loss *= jnp.exp(gamma * jax.nn.logsumexp(both, axis=0, b=jnp.stack([y, 1 - y])))
+        # A power of the probability itself has an infinite derivative at 0 where gamma is below 1. The larger of the
+        # terms that count is taken out; the other may be of any size only where its share is 0.
+        no, yes = jax.nn.log_sigmoid(-x), jax.nn.log_sigmoid(x)
+        largest = jnp.maximum(jnp.where(y > 0, no, -jnp.inf), jnp.where(y < 1, yes, -jnp.inf))
+        largest = jax.lax.stop_gradient(largest)
+        no, yes = (jnp.exp(jnp.minimum(term - largest, 80)) for term in (no, yes))
+        loss *= jnp.exp(gamma * (largest + jnp.log(y * no + (1 - y) * yes)))
         if alpha is not None:
             loss *= alpha * y + (1 - alpha) * (1 - y)
         return poisoned(loss, probable(y, labels))

@@ -62,7 +62,9 @@ def gradient_penalty(
     _check_batch(real=real, fake=fake)
     checks.same_shape(real=real, fake=fake)
     checks.non_negative(target_norm=target_norm)
-    share = jax.random.uniform(key, (len(real),) + (1,) * (jnp.ndim(real) - 1), jnp.asarray(real).dtype)
+    # In float32 for any dtype: the same places, and not the 128 that bfloat16 would know.
+    share = jax.random.uniform(key, (len(real),) + (1,) * (jnp.ndim(real) - 1), jnp.float32)
+    share = share.astype(jnp.asarray(real).dtype)
 
     def formula(real: Array, fake: Array) -> Array:
         slope = length(_input_gradients(critic, share * real + (1 - share) * fake))
@@ -126,12 +128,15 @@ def contractive_penalty(
     _check_batch(inputs=inputs)
 
     def formula(x: Array) -> Array:
-        codes, pull = jax.vjp(lambda x: encoder(x).reshape(len(x), -1), x)
+        def code(x: Array) -> Array:
+            return encoder(x).reshape(len(x), -1)
 
         def row(unit: Array) -> Array:
-            (gradient,) = pull(jnp.broadcast_to(unit, codes.shape))
+            gradient = jax.grad(lambda x: jnp.sum(code(x) * unit[None]))(x)
             return jnp.sum(jnp.square(widened(gradient.reshape(len(x), -1))), axis=-1)
 
+        # The way forward is the same for all units, so vmap goes it once.
+        codes = jax.eval_shape(code, x)
         return jnp.sum(jax.vmap(row)(jnp.eye(codes.shape[1], dtype=codes.dtype)), axis=0)
 
     return examplewise(formula, jnp.asarray(inputs), where=where, shape=(len(inputs),))

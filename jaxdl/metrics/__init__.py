@@ -22,7 +22,7 @@ from jaxdl.metrics.confusion import (
     precision,
     recall,
 )
-from jaxdl.metrics.detection import box_iou, mean_average_precision
+from jaxdl.metrics.detection import box_iou, mean_average_precision, mean_average_recall
 from jaxdl.metrics.diagnostics import (
     BiasVariance,
     TrainingDiagnosis,
@@ -109,6 +109,7 @@ __all__ = [
     "mape",
     "mean_absolute_error",
     "mean_average_precision",
+    "mean_average_recall",
     "mean_iou",
     "mode_coverage",
     "permutation_importance",

@@ -77,7 +77,6 @@ def check(
     extremes=(),
     maskable=True,
     half=True,
-    double=True,
     optax=None,
     torch=None,
     rtol=1e-5,
@@ -170,11 +169,8 @@ def check_eagerly(loss, arrays, reference, *, which=None, rtol=1e-5, atol=1e-6, 
     np.testing.assert_allclose(loss(*arrays), reference(*exact), rtol=rtol, atol=atol)
 
 
-def check_in_double(loss, arrays, reference, *, which=None, double=True, **_):
-    """Values and gradients of float64 inputs, to ten and seven digits (unless `double` is False, for a loss that
-    draws other numbers in that dtype)."""
-    if not double:
-        return
+def check_in_double(loss, arrays, reference, *, which=None, **_):
+    """Values and gradients of float64 inputs, to ten and seven digits."""
     arrays = [np.asarray(a) for a in arrays]
     which = [i for i, a in enumerate(arrays) if is_float(a)] if which is None else which
     expected = np.asarray(reference(*arrays))
@@ -218,5 +214,30 @@ def gradients_of():
 
         arrays = [np.float32(a) if np.asarray(a).dtype == np.float64 else a for a in arrays]
         return jax.tree.map(np.asarray, both(arrays))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def equals_torch():
+    """`(loss, library, *arrays, which=(0,))`: values and gradients of their sum are those of `library` in float64,
+    a function of tensors, to five digits."""
+    torch = pytest.importorskip("torch")
+
+    def run(loss, library, *arrays, which=(0,), rtol=1e-5, atol=1e-6):
+        arrays = [np.float32(a) if is_float(np.asarray(a)) else np.asarray(a) for a in arrays]
+        tensors = [torch.tensor(np.float64(a) if is_float(a) else np.int64(a)) for a in arrays]
+        for i in which:
+            tensors[i].requires_grad_()
+        expected = library(*tensors)
+        expected.sum().backward()
+        value, gradients = compiled(
+            lambda arrays: value_and_gradients(loss, arrays, which, np.ones(tuple(expected.shape)))
+        )(arrays)
+        np.testing.assert_allclose(value, expected.detach().numpy(), rtol=rtol, atol=atol, err_msg="value")
+        for i, gradient in zip(which, gradients):
+            np.testing.assert_allclose(
+                gradient, tensors[i].grad.numpy(), rtol=rtol, atol=10 * atol, err_msg=f"gradient {i}"
+            )
 
     return run

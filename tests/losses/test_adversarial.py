@@ -93,17 +93,29 @@ def test_three_ways_to_combine(value_of, loss, on_real, on_fake, torch):
 
 
 GENERATORS = {
-    "minimax_generator": (losses.minimax_generator, lambda f: -softplus(f)),
-    "non_saturating_generator": (losses.non_saturating_generator, lambda f: softplus(-f)),
-    "least_squares_generator": (losses.least_squares_generator, lambda f: (f - 1) ** 2),
-    "wasserstein_generator": (losses.wasserstein_generator, np.negative),
-    "hinge_generator": (losses.hinge_generator, np.negative),
+    "minimax_generator": (
+        losses.minimax_generator,
+        lambda f: -softplus(f),
+        lambda f, x: -f.binary_cross_entropy_with_logits(x, x * 0, reduction="none"),
+    ),
+    "non_saturating_generator": (
+        losses.non_saturating_generator,
+        lambda f: softplus(-f),
+        lambda f, x: f.binary_cross_entropy_with_logits(x, x * 0 + 1, reduction="none"),
+    ),
+    "least_squares_generator": (
+        losses.least_squares_generator,
+        lambda f: (f - 1) ** 2,
+        lambda f, x: f.mse_loss(x, x * 0 + 1, reduction="none"),
+    ),
+    "wasserstein_generator": (losses.wasserstein_generator, np.negative, None),
+    "hinge_generator": (losses.hinge_generator, np.negative, None),
 }
 
 
-@pytest.mark.parametrize(("loss", "equation"), GENERATORS.values(), ids=GENERATORS)
-def test_generator(agrees, loss, equation):
-    agrees(loss, (FAKE,), equation, extremes=[(FAR,), (ZEROS,)])
+@pytest.mark.parametrize(("loss", "equation", "torch"), GENERATORS.values(), ids=GENERATORS)
+def test_generator(agrees, loss, equation, torch):
+    agrees(loss, (FAKE,), equation, torch=torch, extremes=[(FAR,), (ZEROS,)])
 
 
 def logit(p):
@@ -153,18 +165,38 @@ CONDITIONS = {
             "extremes": [(0 * X, 0 * Y)],
         },
     ),
-    "identity_mapping": (losses.identity_mapping, (X, Y), absolute, {"extremes": [(1e4 * X, Y)]}),
+    "identity_mapping": (
+        losses.identity_mapping,
+        (X, Y),
+        absolute,
+        {
+            "torch": lambda f, x, y: f.l1_loss(x, y, reduction="none").mean((1, 2)),
+            "extremes": [(1e4 * X, Y)],
+        },
+    ),
     "adversarial_reconstruction": (
         functools.partial(losses.adversarial_reconstruction, weight=0.1),
         (X, Y, FAKE),
         lambda x, y, f: ((x - y) ** 2).mean((1, 2)) + 0.1 * softplus(-f),
-        {"extremes": [(1e4 * X, Y, FAR)]},
+        {
+            "torch": lambda f, x, y, d: (
+                f.mse_loss(x, y, reduction="none").mean((1, 2))
+                + 0.1 * f.binary_cross_entropy_with_logits(d, d * 0 + 1, reduction="none")
+            ),
+            "extremes": [(1e4 * X, Y, FAR)],
+        },
     ),
     "auxiliary_classifier": (
         functools.partial(losses.auxiliary_classifier, class_weight=0.5),
         (REAL, CLASS_LOGITS, np.array([1, 0, 1, 1], np.int32), LABELS),
         lambda x, c, s, labels: softplus(np.where(s == 1, -x, x)) + 0.5 * class_nats(c, labels),
-        {"extremes": [(FAR, 1e4 * CLASS_LOGITS, np.array([1, 0, 0, 1]), LABELS)]},
+        {
+            "torch": lambda f, x, c, s, labels: (
+                f.binary_cross_entropy_with_logits(x, s.double(), reduction="none")
+                + 0.5 * f.cross_entropy(c, labels.long(), reduction="none")
+            ),
+            "extremes": [(FAR, 1e4 * CLASS_LOGITS, np.array([1, 0, 0, 1]), LABELS)],
+        },
     ),
     "mutual_information": (
         losses.mutual_information,
@@ -172,7 +204,13 @@ CONDITIONS = {
         lambda x, labels, m, c, s: (
             class_nats(x, labels) - scipy.stats.norm.logpdf(c, m, np.exp(s / 2)).sum(-1)
         ),
-        {"extremes": [(1e4 * CLASS_LOGITS, LABELS, 0 * X[:, 0], Y[:, 0], 0 * X[:, 1])]},
+        {
+            "torch": lambda f, x, labels, m, c, s: (
+                f.cross_entropy(x, labels.long(), reduction="none")
+                + f.gaussian_nll_loss(m, c, s.exp(), full=True, reduction="none").sum(-1)
+            ),
+            "extremes": [(1e4 * CLASS_LOGITS, LABELS, 0 * X[:, 0], Y[:, 0], 0 * X[:, 1])],
+        },
     ),
     "cycle_gan_generator": (
         lambda a, b, rx, ry, x, y, ix, iy, where=None: losses.cycle_gan_generator(
@@ -210,7 +248,11 @@ W, V = np.float32(RNG.normal(size=(2 * D, 5))), np.float32(RNG.normal(size=5))
 
 
 def critic(x):
-    return jnp.tanh(x.reshape(len(x), -1) @ W.astype(x.dtype)) @ V.astype(x.dtype)
+    return critic_code(x) @ V.astype(x.dtype)
+
+
+def critic_code(x):
+    return jnp.tanh(x.reshape(len(x), -1) @ W.astype(x.dtype))
 
 
 def slopes(x):
@@ -238,7 +280,7 @@ PENALTIES = {
         lambda real, fake, where=None: losses.gradient_penalty(critic, real, fake, jax.random.key(3), where),
         (X, Y),
         penalized,
-        {"half": False, "double": False, "extremes": [(1e4 * X, 1e4 * X), (0 * X, 0 * X)]},
+        {"half": False, "extremes": [(1e4 * X, 1e4 * X), (0 * X, 0 * X)]},
     ),
     "r1_penalty": (
         functools.partial(losses.r1_penalty, critic),
@@ -247,9 +289,7 @@ PENALTIES = {
         {"half": False, "extremes": [(1e4 * X,), (0 * X,)]},
     ),
     "contractive_penalty": (
-        functools.partial(
-            losses.contractive_penalty, lambda x: jnp.tanh(x.reshape(len(x), -1) @ W.astype(x.dtype))
-        ),
+        functools.partial(losses.contractive_penalty, critic_code),
         (X,),
         jacobian_size,
         {"half": False, "extremes": [(1e4 * X,), (0 * X,)]},
@@ -297,6 +337,36 @@ def test_gradient_of_the_penalty_in_the_critics_weights_matches_torch():
     (slope,) = torch.autograd.grad(out.sum(), x, create_graph=True)
     (0.5 * slope.square().sum()).backward()
     np.testing.assert_allclose(jax.jit(jax.grad(penalty))(W), w.grad.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_penalties_match_torchs_derivatives(equals_torch):
+    """Their values and gradients: the derivative of a derivative, by PyTorch's own."""
+    import torch
+
+    w, v = torch.tensor(np.float64(W)), torch.tensor(np.float64(V))
+
+    def encode(x):
+        return torch.tanh(x.flatten(1) @ w)
+
+    def slope(x):
+        (gradient,) = torch.autograd.grad((encode(x) @ v).sum(), x, create_graph=True)
+        return gradient.flatten(1)
+
+    def jacobian(x):
+        each = [
+            torch.autograd.functional.jacobian(lambda a: encode(a[None])[0], a, create_graph=True) for a in x
+        ]
+        return torch.stack([j.square().sum() for j in each])
+
+    key = jax.random.key(3)
+    share = torch.tensor(SHARE)
+    equals_torch(
+        lambda real, fake: losses.gradient_penalty(critic, real, fake, key),
+        lambda real, fake: (slope(share * real + (1 - share) * fake).norm(dim=1) - 1) ** 2,
+        *(X, Y),
+        which=(0, 1),
+    )
+    equals_torch(functools.partial(losses.contractive_penalty, critic_code), jacobian, X)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Boxes and detectors against float64 transcriptions, PyTorch and pycocotools."""
+"""Boxes and detectors against float64 transcriptions, PyTorch and pycocotools; torchvision has a file of its own."""
 
 import functools
 

@@ -53,6 +53,12 @@ def perceived(x, y):
     return first + second.mean((1, 2, 3))
 
 
+def torch_perceived(f, x, y):
+    kernel = x.new_tensor(KERNEL.tolist())
+    layers = ((x, y), ((x @ kernel).tanh(), (y @ kernel).tanh()))
+    return sum(f.mse_loss(a, b, reduction="none").mean((1, 2, 3)) for a, b in layers)
+
+
 ROWS = {
     "pixelwise_cross_entropy": (
         losses.pixelwise_cross_entropy,
@@ -126,13 +132,21 @@ ROWS = {
         functools.partial(losses.perceptual, net),
         (IMAGES, OTHERS),
         perceived,
-        {"half": False, "extremes": [(1e4 * IMAGES, OTHERS), (0 * IMAGES, 0 * OTHERS)]},
+        {
+            "torch": torch_perceived,
+            "half": False,
+            "extremes": [(1e4 * IMAGES, OTHERS), (0 * IMAGES, 0 * OTHERS)],
+        },
     ),
     "feature_matching": (
         lambda a, b, c, d, where=None: losses.feature_matching([a, b], [c, d], where),
         (IMAGES, LOGITS, OTHERS, FAR / 1e4),
         lambda a, b, c, d: abs(a - c).mean((1, 2, 3)) + abs(b - d).mean((1, 2, 3)),
-        {},
+        {
+            "torch": lambda f, a, b, c, d: sum(
+                f.l1_loss(x, y, reduction="none").mean((1, 2, 3)) for x, y in ((a, c), (b, d))
+            )
+        },
     ),
     "gram_style": (
         losses.gram_style,
@@ -246,6 +260,28 @@ def test_similarity_matches_scikit_image(data_range, channels):
     ]
     got = jax.jit(lambda x, y: structural_similarity(x, y, data_range=data_range))(x, y)
     np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_similarity_and_variation_and_their_gradients_match_torchmetrics(torchvision, equals_torch):
+    """With `torchvision`, which its import asks for."""
+    library = pytest.importorskip("torchmetrics.functional.image")
+    x, y = RNG.uniform(size=(2, 2, 16, 13, 2))
+
+    def similarity(x, y):
+        """Of whole windows: there the mean is over windows of the mirrored border too."""
+        settings = {"data_range": 1.0, "return_full_image": True}
+        _, windows = library.structural_similarity_index_measure(
+            x.movedim(-1, 1), y.movedim(-1, 1), **settings
+        )
+        return 1 - windows[..., 5:-5, 5:-5].mean((1, 2, 3))
+
+    equals_torch(functools.partial(losses.ssim_loss, data_range=1.0), similarity, x, y, which=(0, 1))
+    equals_torch(
+        functools.partial(losses.total_variation, squared=False),
+        lambda x: library.total_variation(x.movedim(-1, 1), reduction="none"),
+        x,
+    )
 
 
 def test_similarity_has_forward_and_second_derivatives():

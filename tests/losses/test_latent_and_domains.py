@@ -40,6 +40,12 @@ def torch_kl(f, m, s):
     return torch.distributions.kl_divergence(q, torch.distributions.Normal(m * 0, s * 0 + 1)).sum(-1)
 
 
+def torch_sparsity(f, p, r):
+    from torch.distributions import Bernoulli, kl_divergence
+
+    return kl_divergence(Bernoulli(r), Bernoulli(p))
+
+
 def margins(v, labels):
     right = np.eye(v.shape[1])[labels]
     return (right * np.maximum(0, 0.9 - v) ** 2 + 0.5 * (1 - right) * np.maximum(0, v - 0.1) ** 2).sum(-1)
@@ -56,7 +62,11 @@ ROWS = {
         losses.bernoulli_kl,
         (RATES, WANTED),
         sparsity,
-        {"which": [0], "extremes": [(ZEROS, WANTED), (ONES, WANTED), (ZEROS, ZEROS), (ONES, ONES)]},
+        {
+            "torch": torch_sparsity,
+            "which": [0],
+            "extremes": [(ZEROS, WANTED), (ONES, WANTED), (ZEROS, ZEROS), (ONES, ONES)],
+        },
     ),
     "elbo": (
         functools.partial(losses.elbo, beta=4.0),
@@ -74,7 +84,10 @@ ROWS = {
         losses.reconstruction,
         (IMAGES, SHARES),
         lambda x, y: ((x - y) ** 2).sum((1, 2)),
-        {"extremes": [(1e4 * IMAGES, SHARES)]},
+        {
+            "torch": lambda f, x, y: f.mse_loss(x, y, reduction="none").sum((1, 2)),
+            "extremes": [(1e4 * IMAGES, SHARES)],
+        },
     ),
     "reconstruction of shares": (
         functools.partial(losses.reconstruction, kind="sigmoid_cross_entropy"),

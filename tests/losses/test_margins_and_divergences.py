@@ -60,7 +60,6 @@ ROWS = {
         (LOGITS, SHARES),
         lambda x, y: focal(x, y, None, 2.0),
         {
-            "which": [0],
             "optax": optax.sigmoid_focal_loss,
             "extremes": [(FAR, CORNER), (-FAR, CORNER), (FAR, SHARES)],
         },
@@ -79,7 +78,7 @@ ROWS = {
         functools.partial(losses.focal_loss, gamma=0.0),
         (LOGITS, SHARES),
         lambda x, y: focal(x, y, None, 0.0),
-        {"which": [0], "torch": lambda f, x, y: f.binary_cross_entropy_with_logits(x, y, reduction="none")},
+        {"torch": lambda f, x, y: f.binary_cross_entropy_with_logits(x, y, reduction="none")},
     ),
     "squared_hinge": (
         losses.squared_hinge,
@@ -131,7 +130,10 @@ ROWS = {
         losses.domain_confusion,
         (LOGITS,),
         lambda x: -scipy.special.log_softmax(x, axis=-1).mean(-1),
-        {"extremes": [(FAR,), (ZEROS,)]},
+        {
+            "torch": lambda f, x: f.cross_entropy(x, x.detach() * 0 + 1 / K, reduction="none"),
+            "extremes": [(FAR,), (ZEROS,)],
+        },
     ),
 }
 
@@ -166,6 +168,18 @@ def test_no_gradient_reaches_the_teacher():
         np.float32(OTHER)
     )
     assert (gradient == 0).all()
+
+
+def test_hinge_of_two_classes_matches_torch(equals_torch):
+    """Of two classes the worst rival is the only one; PyTorch divides by their number."""
+    from torch.nn import functional
+
+    equals_torch(
+        losses.multiclass_hinge,
+        lambda s, y: 2 * functional.multi_margin_loss(s, y, reduction="none"),
+        LOGITS[:, :2],
+        np.array([0, 1, 1, 0], np.int32),
+    )
 
 
 @pytest.mark.parametrize("loss", [losses.multiclass_hinge, losses.distillation, losses.domain_confusion])

@@ -57,7 +57,10 @@ ROWS = {
         functools.partial(losses.contrastive, squared=False, margin=1.5),
         (DISTANCES, MATCH),
         lambda d, y: (y * d + (1 - y) * np.maximum(0, 1.5 - d)) / 2,
-        {"extremes": [(np.zeros(B), MATCH)]},
+        {
+            "torch": lambda f, d, y: f.hinge_embedding_loss(d, 2 * y - 1, margin=1.5, reduction="none") / 2,
+            "extremes": [(np.zeros(B), MATCH)],
+        },
     ),
     "triplet": (
         losses.triplet,
@@ -69,7 +72,17 @@ ROWS = {
         functools.partial(losses.triplet, margin=0.4, eps=1e-3),
         (A, P, N),
         functools.partial(tripled, margin=0.4, eps=1e-3),
-        {"optax": functools.partial(optax.losses.triplet_margin_loss, margin=0.4, eps=1e-3)},
+        {
+            "optax": functools.partial(optax.losses.triplet_margin_loss, margin=0.4, eps=1e-3),
+            "torch": lambda f, a, p, n: f.triplet_margin_with_distance_loss(
+                a,
+                p,
+                n,
+                distance_function=lambda x, y: ((x - y).square().sum(-1) + 1e-3).sqrt(),
+                margin=0.4,
+                reduction="none",
+            ),
+        },
     ),
     "triplet squared": (
         functools.partial(losses.triplet, squared=True),

@@ -46,10 +46,14 @@ def mixture(x, m, s, t, r=None):
     return np.array(out)
 
 
-def torch_mixture(f, x, m, s, t):
+def torch_mixture(f, x, m, s, t, r=None):
     from torch import distributions as d
 
     parts = d.Independent(d.Normal(m, s.exp()), 1)
+    if r is not None:
+        tilt = (r.new_tensor([[0.0, 1], [1, 0]]) * r[..., None, None]) + r.new_tensor([[1.0, 0], [0, 1]])
+        scales = s.exp()
+        parts = d.MultivariateNormal(m, scales[..., None] * tilt * scales[..., None, :])
     return -d.MixtureSameFamily(d.Categorical(logits=x), parts).log_prob(t)
 
 
@@ -95,7 +99,10 @@ ROWS = {
         losses.sequence_squared_error,
         (SERIES, WANTED),
         lambda y, d: ((d - y) ** 2).sum((1, 2)),
-        {"extremes": [(1e4 * SERIES, WANTED)]},
+        {
+            "torch": lambda f, y, d: f.mse_loss(y, d, reduction="none").sum((1, 2)),
+            "extremes": [(1e4 * SERIES, WANTED)],
+        },
     ),
     "sequence_squared_error per step": (
         functools.partial(losses.sequence_squared_error, per_step=True),
@@ -120,7 +127,7 @@ ROWS = {
         lambda x, m, s, t, r, where=None: losses.mixture_density_nll(x, m, s, t, where, correlations=r),
         (MIXING, MEANS, LOG_SCALES, POINTS, TILT),
         mixture,
-        {"extremes": [(MIXING, 1e4 * MEANS, LOG_SCALES, POINTS, TILT)]},
+        {"torch": torch_mixture, "extremes": [(MIXING, 1e4 * MEANS, LOG_SCALES, POINTS, TILT)]},
     ),
     "ctc": (
         losses.ctc,

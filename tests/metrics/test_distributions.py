@@ -36,6 +36,27 @@ def test_frechet_distance_in_float64():
         np.testing.assert_allclose(metrics.frechet_distance(few, other), frechet(few, other), rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_frechet_distance_equals_torchmetrics(torchvision):
+    """With `torchvision`, which its import asks for; the features are the examples themselves."""
+    torch = pytest.importorskip("torch")
+    library = pytest.importorskip("torchmetrics.image.fid")
+
+    class Features(torch.nn.Module):
+        num_features = D
+
+        def forward(self, x):
+            return x
+
+    for a, b in ((FIRST, SECOND), (FIRST, FIRST[:30]), (SECOND - 101, FIRST)):
+        distance = library.FrechetInceptionDistance(feature=Features(), normalize=True).set_dtype(
+            torch.float64
+        )
+        distance.update(torch.tensor(np.float64(a)), real=False)
+        distance.update(torch.tensor(np.float64(b)), real=True)
+        np.testing.assert_allclose(metrics.frechet_distance(a, b), distance.compute(), rtol=1e-4, atol=1e-4)
+
+
 def test_frechet_distance_in_closed_form():
     """Of sets whose covariances are diagonal: the sum of (m - n)^2 + (s - t)^2."""
     signs = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T  # sample deviation sqrt(8 / 7)

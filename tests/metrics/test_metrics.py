@@ -297,6 +297,75 @@ def test_explained_variance_of_equal_targets_and_of_none():
 
 # Edges.
 
+SMALL, CHOICES = 12, 3
+ONE_CLASS = np.zeros(SMALL, np.int32)
+MIXED = np.arange(SMALL, dtype=np.int32) % CHOICES
+DEGENERATE = {
+    "one class, all right": (ONE_CLASS, ONE_CLASS),
+    "one class, all wrong": (ONE_CLASS + 1, ONE_CLASS),
+    "one class, many predicted": (MIXED, ONE_CLASS),
+    "many classes, one predicted": (ONE_CLASS + 2, MIXED),
+    "all wrong": ((MIXED + 1) % CHOICES, MIXED),
+    "the last class alone": (ONE_CLASS + 2, ONE_CLASS + 2),
+}
+
+
+@jax.jit
+def every_metric_of_classes(predicted, labels):
+    counts = metrics.confusion_matrix.bind(num_classes=CHOICES).measure(predicted, labels)
+    rates = {
+        f"{name} {average}": getattr(metrics, name).bind(num_classes=CHOICES, average=average).compute(counts)
+        for name in ("precision", "recall", "f1_score")
+        for average in ("macro", "weighted", "micro", None)
+    }
+    of_maps = {
+        "jaccard of each": metrics.iou.bind(num_classes=CHOICES),
+        "jaccard": metrics.mean_iou.bind(num_classes=CHOICES),
+        "dice": metrics.dice_score.bind(num_classes=CHOICES),
+    }
+    others = {name: metric.compute(counts) for name, metric in of_maps.items()}
+    others |= {
+        "accuracy": metrics.accuracy(predicted, labels),
+        "error": metrics.error_rate(predicted, labels),
+    }
+    scores = 9 * jax.nn.one_hot(predicted, CHOICES)
+    return (
+        rates,
+        others,
+        metrics.log_loss(scores, labels),
+        metrics.classification_report.bind(num_classes=CHOICES).compute(counts),
+    )
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_degenerate_sets_equal_scikit_learn(name):
+    sk = pytest.importorskip("sklearn.metrics")
+    predicted, labels = DEGENERATE[name]
+    rates, others, nats, report = every_metric_of_classes(predicted, labels)
+    every = range(CHOICES)
+    for key, got in rates.items():
+        score, average = key.split()
+        oracle = getattr(sk, score.removesuffix("_score") + "_score")
+        among, average = (every, None) if average == "None" else (None, average)
+        expected = oracle(labels, predicted, labels=among, average=average, zero_division=0)
+        np.testing.assert_allclose(got, expected, rtol=1e-6, err_msg=key)
+    expected = {
+        "jaccard of each": sk.jaccard_score(labels, predicted, labels=every, average=None, zero_division=0),
+        "jaccard": sk.jaccard_score(labels, predicted, average="macro", zero_division=0),
+        "dice": sk.f1_score(labels, predicted, average="macro", zero_division=0),
+        "accuracy": sk.accuracy_score(labels, predicted),
+        "error": sk.zero_one_loss(labels, predicted),
+    }
+    for key, value in expected.items():
+        np.testing.assert_allclose(others[key], value, rtol=1e-6, err_msg=key)
+    probabilities = softmax(9 * np.eye(CHOICES)[predicted])
+    np.testing.assert_allclose(nats, sk.log_loss(labels, probabilities, labels=every), rtol=1e-5, atol=1e-6)
+    listed = sk.classification_report(labels, predicted, output_dict=True, zero_division=0)
+    names = ("precision", "recall", "f1-score")
+    for mean in ("macro", "weighted"):
+        got = getattr(report, mean)
+        np.testing.assert_allclose(got, [listed[f"{mean} avg"][x] for x in names], rtol=1e-6, err_msg=mean)
+
 
 def test_ties_go_to_the_lower_class():
     scores, labels = jnp.zeros((3, 4)), jnp.array([0, 1, 3])

@@ -1,6 +1,7 @@
-"""Every metric with a state: jitted, mapped, scanned, masked, merged and sharded, it has the oracle's value."""
+"""Every metric with a state: mapped, scanned, masked, merged and on eight devices, it has the oracle's value."""
 
 import functools
+import inspect
 import operator
 
 import chex
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxdl import metrics
@@ -36,6 +37,7 @@ TRUE_BOXES = np.concatenate([TRUE_BOXES, TRUE_BOXES + RNG.integers(4, 30, (N, 3,
     np.float32
 )
 TRUE_CLASSES = RNG.integers(-1, 2, (N, 3)).astype(np.int32)
+CROWD = RNG.random((N, 3)) < 0.2
 BOXES = (TRUE_BOXES + RNG.integers(-3, 4, TRUE_BOXES.shape) / 8.0).astype(np.float32)
 BOX_SCORES = ((RNG.permutation(N * 3) + 0.5) / 100).reshape(N, 3).astype(np.float32)
 CLASSES = np.where(RNG.random((N, 3)) < 0.2, 1, TRUE_CLASSES).astype(np.int32)
@@ -53,6 +55,13 @@ def nats(x, y):
 def sk(name):
     module = pytest.importorskip("sklearn.metrics")
     return getattr(module, name)
+
+
+def reported(x, y):
+    """Precision, recall, F1 and support of each class, accuracy, and the two rows of means."""
+    rates = functools.partial(sk("precision_recall_fscore_support"), y, x.argmax(-1), zero_division=0)
+    means = [np.array(rates(average=average)[:3]) for average in ("macro", "weighted")]
+    return [*rates(labels=range(K), average=None), np.mean(y == x.argmax(-1)), *means]
 
 
 def roc_points(scores, positive, thresholds):
@@ -127,8 +136,56 @@ def peak_ratio(x, y):
     return np.mean([ratio(b, a, data_range=1.0) for a, b in zip(x, y)])
 
 
-# metric, its arrays (trees with a first axis of N; `fixed` ones without), oracle
+# metric, its arrays (trees with a first axis of N; `fixed` ones without), oracle (or which of pycocotools' two values)
 ROWS = {
+    "accuracy": (metrics.accuracy, (LOGITS, LABELS), lambda x, y: sk("accuracy_score")(y, x.argmax(-1))),
+    "error_rate": (metrics.error_rate, (LOGITS, LABELS), lambda x, y: sk("zero_one_loss")(y, x.argmax(-1))),
+    "top_k_accuracy": (
+        metrics.top_k_accuracy.bind(k=2),
+        (LOGITS, LABELS),
+        lambda x, y: sk("top_k_accuracy_score")(y, x, k=2, labels=range(K)),
+    ),
+    "log_loss": (
+        metrics.log_loss,
+        (LOGITS, LABELS),
+        lambda x, y: sk("log_loss")(y, softmax(x), labels=range(K)),
+    ),
+    "confusion_matrix": (
+        metrics.confusion_matrix.bind(num_classes=K),
+        (LOGITS, LABELS),
+        lambda x, y: sk("confusion_matrix")(y, x.argmax(-1), labels=range(K)),
+    ),
+    "precision": (
+        metrics.precision.bind(num_classes=K),
+        (LOGITS, LABELS),
+        lambda x, y: sk("precision_score")(y, x.argmax(-1), average="macro", zero_division=0),
+    ),
+    "recall": (
+        metrics.recall.bind(num_classes=K, average="weighted"),
+        (LOGITS, LABELS),
+        lambda x, y: sk("recall_score")(y, x.argmax(-1), average="weighted", zero_division=0),
+    ),
+    "f1_score": (
+        metrics.f1_score.bind(num_classes=K, average=None),
+        (LOGITS, LABELS),
+        lambda x, y: sk("f1_score")(y, x.argmax(-1), labels=range(K), average=None, zero_division=0),
+    ),
+    "classification_report": (metrics.classification_report.bind(num_classes=K), (LOGITS, LABELS), reported),
+    "mean_absolute_error": (
+        metrics.mean_absolute_error,
+        (ESTIMATES, TARGETS),
+        lambda p, t: sk("mean_absolute_error")(t.astype(np.float64), p),
+    ),
+    "root_mean_squared_error": (
+        metrics.root_mean_squared_error,
+        (ESTIMATES, TARGETS),
+        lambda p, t: sk("root_mean_squared_error")(t.astype(np.float64), p),
+    ),
+    "r2_score": (
+        metrics.r2_score,
+        (ESTIMATES, TARGETS),
+        lambda p, t: sk("r2_score")(t.astype(np.float64), p.astype(np.float64)),
+    ),
     "roc_auc": (metrics.roc_auc, (SCORES, POSITIVE), lambda s, y: sk("roc_auc_score")(y, s)),
     "roc_auc binned": (
         metrics.roc_auc.bind(num_bins=4),
@@ -187,10 +244,20 @@ ROWS = {
         tuple(MAPS),
         lambda p, t: sk("f1_score")(t.ravel(), p.ravel(), average="macro"),
     ),
+    "mean_average_precision": (
+        metrics.mean_average_precision.bind(num_classes=3, max_detections=2),
+        ((BOXES, BOX_SCORES, CLASSES), (TRUE_BOXES, TRUE_CLASSES, CROWD)),
+        0,
+    ),
     "mean_average_precision binned": (
         metrics.mean_average_precision.bind(num_classes=3, max_detections=2, num_bins=100),
-        ((BOXES, BOX_SCORES, CLASSES), (TRUE_BOXES, TRUE_CLASSES)),
-        None,
+        ((BOXES, BOX_SCORES, CLASSES), (TRUE_BOXES, TRUE_CLASSES, CROWD)),
+        0,
+    ),
+    "mean_average_recall": (
+        metrics.mean_average_recall.bind(num_classes=3, max_detections=2),
+        ((BOXES, BOX_SCORES, CLASSES), (TRUE_BOXES, TRUE_CLASSES, CROWD)),
+        1,
     ),
     "psnr": (metrics.psnr.bind(data_range=1.0), (NOISY, IMAGES), peak_ratio),
     "ssim": (metrics.ssim.bind(data_range=1.0), (NOISY, IMAGES), structural),
@@ -221,9 +288,33 @@ ROWS = {
     "active_relu_fraction": (metrics.active_relu_fraction, (NOISY - 0.4,), lambda a: np.mean(a > 0)),
 }
 FIXED = {id(x) for x in (CENTERS, UNITS, PLACES)}  # the same for every batch
-STORED = ("roc_auc", "average_precision", "roc_curve")
+STORED = ("roc_auc", "average_precision", "roc_curve", "mean_average_precision")
 PIXELS = ("pixel_accuracy", "iou", "mean_iou", "dice_score")
 SEEN = 21
+ON_HOST = {"bleu"}  # its measure reads strings; its state and the rest are in the tests of text
+# Functions of whole arrays, of which nothing can be streamed: each has tests in the file of its family.
+PLAIN = {
+    *(
+        "anomaly_threshold",
+        "bias_variance",
+        "boolean_entropy",
+        "box_iou",
+        "co_adaptation",
+        "compression_ratio",
+    ),
+    *("diagnose_training", "discriminator_anomaly_score", "earth_mover_distance", "edit_distance", "entropy"),
+    *("feature_importance", "gini_impurity", "gradient_norms", "information_gain", "latent_distance"),
+    *("permutation_importance", "reconstruction_error", "split_entropy", "weight_norms"),
+}
+
+
+def test_every_public_metric_has_a_row():
+    public = {name: getattr(metrics, name) for name in metrics.__all__}
+    streamed = {name for name, value in public.items() if isinstance(value, metrics.Metric)}
+    assert streamed == {metric.__name__ for metric, *_ in ROWS.values()} | ON_HOST
+    assert {
+        name for name, value in public.items() if name not in streamed and not inspect.isclass(value)
+    } == PLAIN
 
 
 def of_rows(rows, arrays):
@@ -235,51 +326,169 @@ def assert_close(got, expected):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_streams_to_the_value_of_the_oracle(name, coco):
-    """Measured under vmap and a mask, merged onto zero in a scan, computed, all in one program. Whole arrays are
-    in the tests of each family, and for means below."""
-    metric, arrays, oracle = ROWS[name]
-    if oracle is None:
-        oracle = lambda p, t: coco(p, t, 2, limit=2).mean()  # noqa: E731
-    axes = jax.tree.map(lambda x: None if id(x) in FIXED else 0, arrays)
-    four = jax.tree.map(lambda x: x if id(x) in FIXED else x.reshape(4, N // 4, *x.shape[1:]), arrays)
-    where = (np.arange(N) < SEEN).reshape(4, N // 4)
-    if name in PIXELS:
-        where = np.broadcast_to(where[..., None, None], four[0].shape)
+def nonsense(x):
+    """What no metric could bear if it looked."""
+    if np.issubdtype(x.dtype, np.floating):
+        return np.full_like(x, np.nan)
+    return x if x.dtype == bool else np.full_like(x, -100)
 
-    @jax.jit
-    def streamed(four, where):
-        measure = lambda x, mask: metric.measure(*x, where=mask)  # noqa: E731
-        states = jax.vmap(measure, in_axes=(axes, 0))(four, where)
+
+@pytest.mark.parametrize("name", ROWS)
+def test_on_eight_devices_in_masked_pieces_it_has_the_value_of_the_oracle(name, coco):
+    """Each device has two pieces of two examples, of which some are masked, and a third of nonsense that is wholly
+    masked: measured under vmap, merged onto zero in a scan, over all devices, computed, in one program. Whole arrays
+    are in the tests of each family, and for means below."""
+    metric, arrays, oracle = ROWS[name]
+    if oracle in (0, 1):
+        part = oracle
+        oracle = lambda p, t: coco(p, t, 2, limit=2)[part].mean()  # noqa: E731
+    leaves, tree = jax.tree.flatten(arrays)
+    fixed = [id(x) in FIXED for x in leaves]
+    where = np.arange(N) < SEEN
+    if name in PIXELS:
+        where = np.broadcast_to(where[:, None, None], leaves[0].shape)
+
+    def pieces(x, hidden):
+        x, hidden = (a.reshape(8, 2, 2, *a.shape[1:]) for a in (x, hidden))
+        return np.concatenate([x, hidden[:, :1]], axis=1)
+
+    cut = [x if still else pieces(x, nonsense(x)) for x, still in zip(leaves, fixed)]
+    mesh = Mesh(np.array(jax.devices()), ("device",))
+    specs = [P() if still else P("device") for still in fixed]
+
+    def local(cut, where):
+        def measured(varying, mask):
+            varying = iter(varying)
+            given = [x if still else next(varying) for x, still in zip(cut, fixed)]
+            return metric.measure(*jax.tree.unflatten(tree, given), where=mask)
+
+        states = jax.vmap(measured)([x[0] for x, still in zip(cut, fixed) if not still], where[0])
         if name in STORED:  # it grows, so it is no carry
-            each = [jax.tree.map(operator.itemgetter(i), states) for i in range(4)]
+            each = [jax.tree.map(operator.itemgetter(i), states) for i in range(3)]
             state = functools.reduce(metric.merge, each, metric.zero)
         else:
-            state, _ = jax.lax.scan(lambda a, b: (metric.merge(a, b), None), metric.zero, states)
-        return metric.compute(state)
+            zero = jax.tree.map(lambda x: jax.lax.pcast(x, "device", to="varying"), metric.zero)
+            state, _ = jax.lax.scan(lambda a, b: (metric.merge(a, b), None), zero, states)
+        return metric.merge_over(state, "device")
 
-    got = streamed(four, where)
+    over_devices = jax.shard_map(local, mesh=mesh, in_specs=(specs, P("device")), out_specs=P())
+    got = jax.jit(lambda cut, where: metric.compute(over_devices(cut, where)))(
+        cut, pieces(where, where & False)
+    )
     if name == "roc_curve":  # masked scores repeat the last point
         rest = jax.tree.map(lambda x: x[SEEN + 1 :], got)
-        assert_close(rest, [np.ones(N - SEEN), np.ones(N - SEEN), np.full(N - SEEN, -np.inf)])
+        masked = len(got.thresholds) - SEEN - 1
+        assert_close(rest, [np.ones(masked), np.ones(masked), np.full(masked, -np.inf)])
         got = jax.tree.map(lambda x: x[: SEEN + 1], got)
     assert_close(got, oracle(*of_rows(slice(SEEN), arrays)))
 
 
-def test_states_of_all_devices_merge():
-    """Sums by psum, other states by their own merge; each of eight devices has seen four examples."""
-    names = ("perplexity", "explained_variance", "dead_relu_fraction")
-    mesh = Mesh(np.array(jax.devices()), ("data",))
+@pytest.mark.parametrize("name", ["accuracy", "r2_score", "roc_auc binned", "ssim", "frechet_distance"])
+def test_a_program_over_global_arrays_needs_no_merge(name):
+    """Inside a step whose batch is split over eight devices, the metric's own code sees the whole batch."""
+    metric, arrays, oracle = ROWS[name]
+    sharding = NamedSharding(Mesh(np.array(jax.devices()), ("device",)), P("device"))
 
-    def local(arrays):
-        states = {name: ROWS[name][0].measure(*arrays[name]) for name in names}
-        return {name: ROWS[name][0].merge_over(state, "data") for name, state in states.items()}
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state, *batch):
+        state = metric.update(state, *batch)
+        return state, metric.compute(state)
 
-    arrays = {name: ROWS[name][1] for name in names}
-    states = jax.jit(jax.shard_map(local, mesh=mesh, in_specs=P("data"), out_specs=P()))(arrays)
-    for name in names:
-        assert_close(ROWS[name][0].compute(states[name]), ROWS[name][0](*arrays[name]))
+    state, value = step(metric.zero, *jax.device_put(arrays, sharding))
+    assert_close(value, oracle(*arrays))
+    assert_close(metric.compute(state), value)
+
+
+NOTHING = {  # where it is not NaN
+    "confusion_matrix": 0,
+    "f1_score": 0,  # of each class
+    "iou": 0,
+    "mode_coverage": 0,
+    "dead_relu_fraction": 1,
+    "roc_curve": None,  # NaN rates and infinite thresholds: in the tests of ranking
+    "roc_curve binned": None,
+    "classification_report": None,  # below
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_of_nothing_it_has_the_documented_value(name):
+    metric, *_ = ROWS[name]
+    expected = NOTHING.get(name, np.nan)
+    if expected is not None:
+        value = np.asarray(jax.jit(metric.compute)(metric.zero))
+        np.testing.assert_array_equal(value, np.full_like(value, expected))
+
+
+def test_a_report_of_nothing():
+    metric, *_ = ROWS["classification_report"]
+    report = jax.jit(metric.compute)(metric.zero)
+    for rates in (report.precision, report.recall, report.f1, report.support):
+        np.testing.assert_array_equal(rates, np.zeros(K))
+    for mean in (report.accuracy, report.macro, report.weighted):
+        assert np.isnan(mean).all()
+
+
+LABELLED = (
+    "accuracy",
+    "error_rate",
+    "top_k_accuracy",
+    "log_loss",
+    "confusion_matrix",
+    "precision",
+    "recall",
+    "f1_score",
+)
+LABELLED += ("classification_report", "perplexity", "bits_per_character")
+PAIRED = (
+    "mean_absolute_error",
+    "root_mean_squared_error",
+    "r2_score",
+    "mape",
+    "explained_variance",
+    "psnr",
+    "ssim",
+)
+UNLIKE = (
+    "word_error_rate",
+    "frechet_distance",
+    "discriminator_accuracy",
+)  # the second may be as long as it likes
+
+
+def refused(metric, arrays, **mask):
+    """The error that a call ends in, or None: nothing is compiled and nothing runs."""
+    try:
+        jax.eval_shape(lambda x: metric.measure(*x, **mask), arrays)
+    except (TypeError, ValueError) as error:
+        return error
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_wrong_dtypes_shapes_and_masks_are_errors(name):
+    metric, arrays, _ = ROWS[name]
+    assert refused(metric, arrays) is None
+    rows = jax.tree.leaves(arrays)[0].shape if name in PIXELS else (N,)
+    if name in PAIRED[:5]:
+        rows = arrays[0].shape
+    if name not in ("frechet_distance", "discriminator_accuracy"):  # which take a pair of masks too
+        assert isinstance(refused(metric, arrays, where=np.ones((7, *rows), bool)), ValueError)
+    assert isinstance(refused(metric, arrays, where=np.ones(rows, np.float32)), TypeError)
+    first, *others = arrays
+    if others and not any(id(x) in FIXED for x in jax.tree.leaves(others)) and name not in UNLIKE:
+        fewer = jax.tree.map(lambda x: x[:-1], others)
+        assert isinstance(refused(metric, (first, *fewer)), ValueError), "fewer examples"
+    if name in LABELLED:
+        labels = arrays[1]
+        assert isinstance(refused(metric, (first, labels.astype(np.float32))), TypeError), "real labels"
+        assert isinstance(refused(metric, (first, np.eye(K, dtype=np.int32)[labels])), ValueError), (
+            "one-hot labels"
+        )
+        assert isinstance(refused(metric, (first[:, 0], labels)), (TypeError, ValueError)), (
+            "scores without classes"
+        )
+    if name in PAIRED or name in ("log_loss", "perplexity", "bits_per_character", "top_k_accuracy"):
+        assert isinstance(refused(metric, (np.ones(first.shape, np.int32), *others)), TypeError), "integers"
 
 
 @pytest.mark.parametrize(
@@ -300,7 +509,7 @@ def test_half_precision_only_rounds_the_inputs(name):
     rounded = jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == jnp.bfloat16 else x, half)
     got = metric(*half)
     assert_close(got, metric(*rounded))
-    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(got))
+    assert all(x.dtype in (jnp.float32, jnp.int32) for x in jax.tree.leaves(got))
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name not in STORED])
