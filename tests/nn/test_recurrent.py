@@ -309,6 +309,38 @@ def test_conv_lstm_over_padded_sequences_equals_linens(key):
     close(*run(variables, x))
 
 
+@pytest.mark.slow  # three gradients of an unrolled loop to compile
+def test_conv_lstm_in_bfloat16_only_rounds():
+    """Values and gradients near those of the rounded numbers in float32, with parameters of either width."""
+    x, layer = normal(0, 2, 3, 4, 4, 2), nn.RNN(nn.ConvLSTMCell(3))
+    variables = parameters(layer, x)
+    half = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), (variables, x))
+    variables, x = jax.tree.map(lambda a: a.astype(jnp.float32), half)
+    mixed = nn.RNN(nn.ConvLSTMCell(3, dtype=jnp.bfloat16))
+    made = jax.eval_shape(lambda x: mixed.init(jax.random.key(0), x), x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype(jnp.float32)}
+
+    @jax.jit
+    def run(variables, x, half):
+        def of(layer, variables, x):
+            def total(variables, x):
+                (c, h), y = layer.apply(variables, x)
+                wide = y.astype(jnp.float32)
+                return (wide * jnp.cos(wide)).sum() + (c * h).astype(jnp.float32).sum(), (c, h, y)
+
+            return jax.grad(total, (0, 1), has_aux=True)(variables, x)
+
+        return of(layer, variables, x), of(layer, *half), of(mixed, variables, x)
+
+    (gradients, outputs), *others = run(variables, x, half)
+    for got_gradients, got in others:
+        assert [a.dtype for a in got] == [jnp.float32, jnp.float32, jnp.bfloat16]  # states sum in full width
+        for a, b in zip(got, outputs):
+            np.testing.assert_allclose(a.astype(np.float32), b, atol=0.02)
+        for a, b in zip(jax.tree.leaves(got_gradients), jax.tree.leaves(gradients)):
+            np.testing.assert_allclose(a.astype(np.float32), b, atol=0.03 * np.abs(b).max())
+
+
 def test_conv_lstm_has_no_loop_on_cpu():
     layer = nn.RNN(nn.ConvLSTMCell(8))
     x = jax.ShapeDtypeStruct((2, 3, 5, 5, 8), jnp.float32)
