@@ -44,21 +44,23 @@ def _layer_order(params: Mapping[str, Any], layers: Sequence[str] | None) -> lis
     return sorted(params, key=numbers.__getitem__)
 
 
-def check_shapes(params: Mapping[str, Any], names: Sequence[str], x: Array, y: Array) -> None:
-    """Raises unless x fits the first layer, every layer the one before it, and the targets the last."""
-    checks.floating(inputs=x, targets=y)
+def check_shapes(params: Mapping[str, Any], names: Sequence[str], x: Array, y: Array | None) -> None:
+    """Raises unless x fits the first layer, every layer the one before it, and the targets, if any, the last."""
+    checks.floating(inputs=x, **({} if y is None else {"targets": y}))
     checks.rank(2, inputs=x)
     width = x.shape[1]
     for name in names:
         unknown = set(params[name]) - {"kernel", "bias"}
         if unknown or "kernel" not in params[name]:
             raise ValueError(f"{name} must hold a kernel and at most a bias, got {sorted(params[name])}")
+        checks.floating(**{f"{name}/{part}": array for part, array in params[name].items()})
         kernel = params[name]["kernel"]
         checks.shape((width, None), **{f"{name}/kernel": kernel})
         width = kernel.shape[1]
         if "bias" in params[name]:
             checks.shape((width,), **{f"{name}/bias": params[name]["bias"]})
-    checks.shape((x.shape[0], width), targets=y)
+    if y is not None:
+        checks.shape((x.shape[0], width), targets=y)
 
 
 def manual_backprop(
@@ -110,7 +112,7 @@ def manual_backprop(
 
     Raises:
       ValueError: bad reduction or rate; at the call, shapes that do not fit, layers whose order is unknown.
-      TypeError: at the call, inputs or targets are not floating point.
+      TypeError: at the call, inputs, targets or parameters are not floating point.
 
     Source: Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors", 1986,
     equations 4 to 7; sequential: the printed losses of a worked example in wide circulation.

@@ -5,16 +5,21 @@ Shapes: B rows, n inputs, m outputs. Parameters are those of one dense layer, {n
 scan an update over batches of one row.
 """
 
+from collections.abc import Mapping
+
 import jax.numpy as jnp
 
 from jaxdl import checks
 from jaxdl.rules.backpropagation import Activation, check_shapes, manual_backprop
-from jaxdl.types import GradFn
+from jaxdl.types import GradFn, Params
 
 IDENTITY: Activation = (lambda z: z, jnp.ones_like)
 
 
-def _single_layer(params) -> str:
+def single_layer(params: Params) -> str:
+    """The name of the one layer; raises where there is none or more than one."""
+    if not isinstance(params, Mapping):
+        raise ValueError(f"params must be a dict of one dense layer, got {type(params).__name__}")
     if len(params) != 1:
         raise ValueError(f"params must be one dense layer, got {sorted(params)}")
     return next(iter(params))
@@ -36,9 +41,13 @@ def perceptron_rule(
     z < -theta, and none between, which is always wrong. With gradient descent at rate alpha the update is
     W += alpha t x, which for bipolar answers is alpha/2 (t - y) x and for binary ones alpha (t - y) x.
 
-    To stop: an epoch of one-row updates is finished when its `errors` sum to 0. Where the classes can be
-    separated that comes after finitely many updates; where they cannot (XOR) it never does, so limit the
-    epochs.
+    When to stop: after an epoch of one-row updates without an error. Where a plane with margin g separates rows no
+    longer than R (the bias counts as an input of 1), that comes after at most (R / g)^2 updates from a start at 0,
+    whatever the order of the rows and the rate (Novikoff 1962; with a dead zone theta and rate alpha,
+    (R^2 + 2 theta / alpha) / g^2). Where no plane separates them (XOR) it never comes, so limit the epochs as well:
+
+        epoch = train.scan_steps(train.make_update(perceptron_rule(), tx), num_rows)    # batches of one row
+        hooks = [train.StoppingCriterion(monitor="errors", error_limit=0, iterations=max_epochs)]
 
     Args:
       coding: of the targets; "bipolar" is -1 and +1, "binary" 0 and 1.
@@ -57,7 +66,7 @@ def perceptron_rule(
       TypeError: at the call, inputs or targets are not floating point.
 
     Source: Rosenblatt, "The perceptron", 1958; with a dead zone: Fausett, "Fundamentals of neural networks",
-    1994, section 2.3.
+    1994, section 2.3. The bound: Novikoff, "On convergence proofs on perceptrons", 1962, theorem 1.
     """
     checks.one_of(("bipolar", "binary"), coding=coding)
     if dead_zone is not None:
@@ -67,7 +76,7 @@ def perceptron_rule(
     def fn(params, model_state, batch, key):
         del key
         x, y = batch[inputs], batch[targets]
-        name = _single_layer(params)
+        name = single_layer(params)
         check_shapes(params, [name], x, y)
         layer = params[name]
         net = x @ layer["kernel"]
@@ -118,7 +127,7 @@ def delta_rule(
     gradient = manual_backprop(activation=activation, inputs=inputs, targets=targets, reduction=reduction)
 
     def fn(params, model_state, batch, key):
-        _single_layer(params)
+        single_layer(params)
         return gradient(params, model_state, batch, key)
 
     return fn

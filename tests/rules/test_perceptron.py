@@ -1,4 +1,4 @@
-"""The perceptron rule and the delta rule: worked gates, autodiff, least squares."""
+"""The perceptron rule and the delta rule: worked gates, the convergence bound, stopping, autodiff, least squares."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import optim, rules
+from jaxdl import data, optim, rules, train
 
 GATES = {
     "and": [0, 0, 0, 1],
@@ -71,6 +71,80 @@ def test_golden_002_D1_dead_zone():
     assert (count, weights) == (2, [-1, 1, 1])
     # 002-D20: bipolar XOR has not converged after 500 epochs.
     assert learn(rule, x, jnp.array([-1.0, 1, 1, -1]), 500)[3] > 0
+
+
+def updates_until_separated(x, y, rule, rate, epochs):
+    """Updates on rows one by one, from a start at 0, and the errors of the last of so many epochs."""
+    tx = optim.gradient_descent(rate)
+    state = train.create_train_state(
+        jax.random.key(0), {"params": {"unit": {"kernel": jnp.zeros((x.shape[1], 1))}}}, tx
+    )
+    update = train.make_update(rule, tx)
+
+    def epoch(state, _):
+        state, metrics = jax.lax.scan(update, state, {"x": x[:, None], "y": y[:, None, None]})
+        return state, metrics["errors"].sum()
+
+    errors = jax.lax.scan(epoch, state, length=epochs)[1]
+    return errors.sum(), errors[-1]
+
+
+@pytest.mark.parametrize(("dead_zone", "rate"), [(None, 1.0), (None, 0.03), (0.3, 1.0), (0.3, 0.2)], ids=str)
+def test_updates_are_within_novikoffs_bound(dead_zone, rate):
+    """(R^2 + 2 theta / alpha) / g^2 on 50 random sets of six dimensions, each separated by a plane with margin g."""
+    rng = np.random.default_rng(0)
+    plane = rng.normal(size=(50, 6, 1))
+    plane /= np.linalg.norm(plane, axis=1, keepdims=True)
+    x = rng.normal(size=(50, 30, 6))
+    y = np.where(x @ plane >= 0, 1.0, -1.0)
+    x += 0.3 * y * plane.swapaxes(1, 2)  # so that no row is nearer to the plane than this
+    margin = (y * (x @ plane)).min(axis=(1, 2))
+    assert margin.min() > 0.29
+    bound = (np.square(x).sum(axis=2).max(axis=1) + 2 * (dead_zone or 0) / rate) / margin**2
+    rule = rules.perceptron_rule(dead_zone=dead_zone)
+    # An epoch has an error or is the last one, so more epochs than the bound cannot be needed.
+    run = jax.jit(jax.vmap(lambda x, y: updates_until_separated(x, y, rule, rate, int(bound.max()) + 1)))
+    updates, errors = run(jnp.asarray(x, jnp.float32), jnp.asarray(y[..., 0], jnp.float32))
+    np.testing.assert_array_equal(errors, 0)
+    assert (np.asarray(updates) <= bound).all()
+    assert updates.min() > 1
+
+
+@pytest.mark.parametrize("n", [1, 5, 12])
+def test_novikoffs_bound_is_reached(n):
+    """Orthonormal rows of one class: R = 1, g = 1 / sqrt(n), and each row needs an update of its own."""
+    x, y = jnp.eye(n), -jnp.ones(n)
+    updates, errors = updates_until_separated(x, y, rules.perceptron_rule(), 1.0, 2)
+    assert (updates, errors) == (n, 0)
+
+
+@pytest.mark.parametrize(
+    ("gate", "stop", "epochs", "reason"),
+    [
+        ("and", {"error_limit": 0}, 6, "errors 0 is at or below 0"),
+        ("or", {"error_limit": 0}, 4, "errors 0 is at or below 0"),
+        ("and", {"error_limit": 0, "iterations": 3}, 3, "3 iterations"),
+        ("xor", {"error_limit": 0, "iterations": 25}, 25, "25 iterations"),
+        ("and", {"error_limit": 0.25}, 5, "errors 0.25 is at or below 0.25"),
+    ],
+)
+def test_training_stops_without_errors_or_after_so_many_epochs(gate, stop, epochs, reason):
+    """As the docstring says; `errors` is the mean over the four updates of an epoch."""
+    table, tx = data.logic_gates(), optim.gradient_descent(1.0)
+    variables = {"params": {"Dense_0": {"kernel": jnp.zeros((2, 1)), "bias": jnp.zeros(1)}}}
+    epoch = train.scan_steps(train.make_update(rules.perceptron_rule(coding="binary"), tx), 4)
+    batch = {"x": table["x"][:, None], "y": table[gate][:, None]}
+    _, history = train.fit(
+        jax.jit(epoch),
+        train.create_train_state(jax.random.key(0), variables, tx),
+        [batch] * 40,
+        num_steps=40,
+        hooks=[train.StoppingCriterion(monitor="errors", **stop)],
+        log_every=1,
+        progress=None,
+    )
+    assert len(history["errors"][0]) == epochs
+    assert reason in history.stopped
 
 
 def random_layer(seed, outputs=3):
