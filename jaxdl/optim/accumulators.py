@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl import checks
+from jaxdl.optim.paths import check_floating
 from jaxdl.types import Array, Dtype, Params
 
 
@@ -26,12 +26,10 @@ def accumulator(params: Params, fill: Any = 0.0, dtype: Dtype | None = None) -> 
     Raises:
       TypeError: a leaf is not real floating point; the message has its path.
     """
-
-    def leaf(path, p):
-        checks.floating(**{jax.tree_util.keystr(path, simple=True, separator="/") or "params": p})
-        return jnp.full_like(p, fill, dtype=dtype or jnp.promote_types(p.dtype, jnp.float32))
-
-    return jax.tree_util.tree_map_with_path(leaf, params)
+    check_floating(params)
+    return jax.tree.map(
+        lambda p: jnp.full_like(p, fill, dtype=dtype or jnp.promote_types(p.dtype, jnp.float32)), params
+    )
 
 
 def cast_like(tree: Params, reference: Params) -> Params:
@@ -52,6 +50,23 @@ def squares(tree: Params) -> Params:
 def moving_average(decay: Any, average: Params, values: Params) -> Params:
     """decay * average + (1 - decay) * values, leaf by leaf; the dtype is the wider one."""
     return jax.tree.map(lambda a, x: decay * a + (1 - decay) * x, average, values)
+
+
+def look_ahead(decay: Any, average: Params, values: Params, count: Array) -> Params:
+    """The moving average one step on, bias-corrected, as if the next value were the last one, leaf by leaf.
+
+    decay a_t / (1 - decay^{t+1}) + (1 - decay) x_t / (1 - decay^t)
+
+    Args:
+      decay: number in [0, 1), or float[].
+      average: a_t.
+      values: x_t.
+      count: t, int32[], at least 1.
+    """
+    # Both quotients are numbers, so each array is multiplied once.
+    share = decay / weight_sum(decay, next_count(count))
+    rest = (1 - decay) / weight_sum(decay, count)
+    return jax.tree.map(lambda a, x: share * a + rest * x, average, values)
 
 
 def weight_sum(decay: Any, count: Array) -> Array:

@@ -11,7 +11,15 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import checks
-from jaxdl.optim.accumulators import accumulator, cast_like, moving_average, next_count, squares, weight_sum
+from jaxdl.optim.accumulators import (
+    accumulator,
+    cast_like,
+    look_ahead,
+    moving_average,
+    next_count,
+    squares,
+    weight_sum,
+)
 from jaxdl.optim.decay import add_decayed_weights
 from jaxdl.optim.first_order import scale_by_momentum, scale_by_nesterov
 from jaxdl.optim.learning_rate import scale_by_learning_rate
@@ -178,8 +186,7 @@ def scale_by_adam(
         nu = moving_average(b2, state.nu, squares(updates))
         mu_weight, nu_weight = weight_sum(b1, count), weight_sum(b2, count)
         if nesterov:
-            next_weight = weight_sum(b1, next_count(count))
-            mu_hat = jax.tree.map(lambda m, g: b1 * m / next_weight + (1 - b1) * g / mu_weight, mu, updates)
+            mu_hat = look_ahead(b1, mu, updates, count)
         else:
             mu_hat = jax.tree.map(lambda m: m / mu_weight, mu)
         direction = jax.tree.map(

@@ -15,6 +15,7 @@ from jaxdl import checks
 from jaxdl.optim.accumulators import (
     accumulator,
     cast_like,
+    look_ahead,
     moving_average,
     next_count,
     squares,
@@ -226,14 +227,16 @@ def scale_by_radam(
         tame = jnp.where(rectified, rho, threshold)
         ratio = (tame - 4) * (tame - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * tame)
         r = jnp.sqrt(jnp.where(rectified, ratio, 1))
-        next_weight = weight_sum(b1, next_count(count))
+        if nesterov:
+            mu_hat = look_ahead(b1, mu, updates, count)
+        else:
+            mu_hat = jax.tree.map(lambda m: m / mu_weight, mu)
 
-        def direction(g, m, v):
-            m_hat = b1 * m / next_weight + (1 - b1) * g / mu_weight if nesterov else m / mu_weight
+        def direction(g, m_hat, v):
             adapted = r * m_hat / (jnp.sqrt(v / nu_weight + eps_root) + eps)
             return jnp.where(rectified, adapted, m_hat).astype(g.dtype)
 
-        return jax.tree.map(direction, updates, mu, nu), ScaleByAdamState(
+        return jax.tree.map(direction, updates, mu_hat, nu), ScaleByAdamState(
             count, cast_like(mu, state.mu), cast_like(nu, state.nu)
         )
 

@@ -198,8 +198,8 @@ def adaptive_clip(
 
     def clip(g, w):
         norm, limit = _unit_norm(g, axis), clipping * jnp.maximum(_unit_norm(w, axis), eps)
-        scale = jnp.minimum(1, limit / jnp.where(norm > 0, norm, limit))
-        return (g * jnp.where(jnp.isnan(norm), norm, scale)).astype(g.dtype)
+        # min(1, limit / norm), also for a norm of 0 or NaN; one division per unit, so that XLA makes none per entry.
+        return (g * (limit / jnp.maximum(norm, limit))).astype(g.dtype)
 
     def update(updates, params):
         if params is None:

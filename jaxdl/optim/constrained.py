@@ -15,6 +15,7 @@ from jaxdl import checks
 from jaxdl.optim.learning_rate import scale_by_learning_rate
 from jaxdl.optim.line_search import needs_loss
 from jaxdl.optim.minimization import minimize
+from jaxdl.optim.paths import check_not_empty
 from jaxdl.optim.quasi_newton import lbfgs
 from jaxdl.optim.vectors import flatten, largest
 from jaxdl.types import Array, Params
@@ -73,7 +74,8 @@ def kkt_residual(
       A `KKTResidual`.
 
     Raises:
-      ValueError: the multipliers do not have the shape of the constraints, or come without them.
+      ValueError: the multipliers do not have the shape of the constraints, or come without them; there are no
+        parameters.
 
     Source: Karush 1939; Kuhn & Tucker 1951; Nocedal & Wright, "Numerical optimization", 2006, equation 12.34.
     """
@@ -88,6 +90,7 @@ def kkt_residual(
             )
         return values, given
 
+    check_not_empty(params)
     equality, lambda_ = paired("equality", equality_fn, equality_multipliers)
     inequality, mu = paired("inequality", inequality_fn, inequality_multipliers)
 
@@ -155,12 +158,13 @@ def lagrange_multipliers(
       relaxed.
 
     Raises:
-      ValueError: a setting is out of its range.
+      ValueError: a setting is out of its range, or there are no parameters.
 
     Source: Lagrange 1788; Nocedal & Wright, "Numerical optimization", 2006, equation 18.6.
     """
     checks.at_least(1, max_iterations=max_iterations)
     checks.non_negative(tolerance=tolerance)
+    check_not_empty(params)
     equality = _constraint("equality_fn", equality_fn)
     start, restore = flatten(params)
     h_shape = jax.eval_shape(equality, params)
@@ -232,7 +236,7 @@ def augmented_lagrangian(
       A `ConstrainedMinimum`.
 
     Raises:
-      ValueError: a setting is out of its range, or there is no constraint.
+      ValueError: a setting is out of its range, there is no constraint, or there are no parameters.
 
     Source: Hestenes 1969; Powell 1969; Rockafellar 1973 (inequalities); Nocedal & Wright, "Numerical
     optimization", 2006, algorithm 17.4; the test of the violation: Birgin & Martinez, "Practical augmented
@@ -243,6 +247,7 @@ def augmented_lagrangian(
     checks.non_negative(tolerance=tolerance)
     if equality_fn is None and inequality_fn is None:
         raise ValueError("equality_fn or inequality_fn must be given; without constraints take minimize")
+    check_not_empty(params)
     tx = lbfgs() if tx is None else tx
     equality = _constraint("equality_fn", equality_fn)
     inequality = _constraint("inequality_fn", inequality_fn)

@@ -21,6 +21,9 @@ class WeightDecayState(NamedTuple):
 
 
 def _add_weights(strength: optax.ScalarOrSchedule, mask: Any) -> optax.GradientTransformation:
+    # XLA does not leave out a product with 0, whose factor might be infinite: it is a pass over the parameters.
+    nothing = isinstance(strength, int | float) and strength == 0
+
     def init_fn(params):
         del params
         return WeightDecayState(jnp.zeros((), jnp.int32))
@@ -28,8 +31,9 @@ def _add_weights(strength: optax.ScalarOrSchedule, mask: Any) -> optax.GradientT
     def update_fn(updates, state, params=None):
         if params is None:
             raise ValueError("weight decay needs the parameters: call update(updates, state, params)")
-        value = strength(state.count) if callable(strength) else strength
-        updates = jax.tree.map(lambda u, p: (u + value * p).astype(u.dtype), updates, params)
+        if not nothing:
+            value = strength(state.count) if callable(strength) else strength
+            updates = jax.tree.map(lambda u, p: (u + value * p).astype(u.dtype), updates, params)
         return updates, WeightDecayState(next_count(state.count))
 
     tx = optax.GradientTransformation(init_fn, update_fn)

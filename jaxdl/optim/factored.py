@@ -14,6 +14,7 @@ from jaxdl.optim.accumulators import next_count, widened
 from jaxdl.optim.decay import add_decayed_weights
 from jaxdl.optim.first_order import scale_by_ema_momentum
 from jaxdl.optim.learning_rate import scale_by_learning_rate
+from jaxdl.optim.paths import check_floating
 from jaxdl.types import Array, Dtype, Params
 
 
@@ -77,8 +78,7 @@ def scale_by_factored_rms(
         return _factored_axes(x.shape, factored, min_dim_size_to_factor)
 
     def init_fn(params):
-        for path, p in jax.tree_util.tree_leaves_with_path(params):
-            checks.floating(**{jax.tree_util.keystr(path, simple=True, separator="/") or "params": p})
+        check_floating(params)
 
         def zeros(p, shape_of):
             axes = axes_of(p)
@@ -207,6 +207,7 @@ def adafactor(
     if multiply_by_parameter_scale:
         links.append(_scale_by_parameter_rms())
     if momentum is not None:
+        checks.decay(momentum=momentum)
         links.append(scale_by_ema_momentum(momentum, dtype_momentum))
     if weight_decay_rate is not None:
         links.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))

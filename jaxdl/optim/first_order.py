@@ -118,7 +118,8 @@ def scale_by_nesterov(
 
     def update_fn(updates, state, params=None):
         del params
-        lead = jax.tree.map(lambda m, g: decay * (m + g), state.lead, updates)
+        # Multiplied out: XLA computes a sum of two arrays once, for state and step, but this sum's multiple twice.
+        lead = jax.tree.map(lambda m, g: decay * m + decay * g, state.lead, updates)
         direction = jax.tree.map(lambda m, g: (m + g).astype(g.dtype), lead, updates)
         return direction, ScaleByNesterovState(cast_like(lead, state.lead))
 
@@ -131,6 +132,8 @@ def gradient_descent(
     """Steepest descent, or ascent.
 
     theta_{t+1} = theta_t - eta g_t     (+ where `maximize`)
+
+    `sgd(eta)` is the same downhill, under the name that it has on batches.
 
     Args:
       learning_rate: eta >= 0, number or schedule.
@@ -169,6 +172,8 @@ def sgd(
 
     Source: Robbins & Monro, "A stochastic approximation method", 1951; with momentum: Sutskever et al., "On
     the importance of initialization and momentum in deep learning", 2013.
+    Its three cases have names of their own, `gradient_descent`, `momentum` and `nesterov`; take this one where
+    `optax.sgd` stood, or where momentum is a setting.
     Differs from `optax.sgd`, which ignores `nesterov` where there is no momentum.
     """
     if momentum is None:
@@ -188,7 +193,7 @@ def momentum(
     v_t = decay v_{t-1} + g_t
     theta_{t+1} = theta_t - eta v_t
 
-    On a steady slope the step grows to eta / (1 - decay) times the gradient.
+    On a steady slope the step grows to eta / (1 - decay) times the gradient. `sgd(eta, decay)` is the same.
 
     Args:
       learning_rate: eta >= 0, number or schedule.
@@ -238,7 +243,7 @@ def nesterov(
 
     A step has one gradient, taken at the parameters that it is given. So those parameters are the look-ahead
     points phi_t = theta_t - eta decay v_{t-1}; both start at the same place and, as v dies out, end at the
-    same place. `nesterov_iterate` gives theta.
+    same place. `nesterov_iterate` gives theta. `sgd(eta, decay, nesterov=True)` is the same.
 
     Args:
       learning_rate: eta >= 0, number or schedule.

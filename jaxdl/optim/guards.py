@@ -26,6 +26,10 @@ def skip_nonfinite(
     After `max_consecutive_errors` such gradients in a row the next goes through, so that a run that is broken
     for good ends in NaN parameters, which a check finds, and not in a silent standstill.
 
+    Take this one to endure a bad batch now and then. Take `train.make_update(..., skip_nonfinite=True)` where
+    overflows are to be expected, as loss scaling in float16 has them: it has no limit, keeps the model state
+    (batch statistics) clean as well, and reports `skipped`. Up to the limit both give the same parameters.
+
     Args:
       inner: the chain to protect. Its whole state is protected, so this is a wrapper and not a link.
       max_consecutive_errors: >= 0.
@@ -46,7 +50,8 @@ def skip_nonfinite(
         return SkipNonfiniteState(zero, zero, inner.init(params))
 
     def update_fn(updates, state, params=None, **extra_args):
-        finite = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves(updates)]).all()
+        leaves = [jnp.isfinite(g).all() for g in jax.tree.leaves(updates)]
+        finite = jnp.stack(leaves).all() if leaves else jnp.ones((), bool)
         consecutive = jnp.where(finite, 0, next_count(state.consecutive))
         total = jnp.where(finite, state.total, next_count(state.total))
         updates, inner_state = jax.lax.cond(

@@ -8,6 +8,7 @@ import optax
 
 from jaxdl import checks
 from jaxdl.optim.accumulators import next_count
+from jaxdl.optim.paths import check_floating
 from jaxdl.types import Array
 
 
@@ -36,6 +37,7 @@ def scale_by_learning_rate(
 
     Raises:
       ValueError: the rate is a number that is negative or not finite.
+      TypeError: at `init`, a parameter is not floating point; the message has its path.
 
     Differs from `optax.scale_by_learning_rate`, which keeps no rate and, for a number, no state; the updates
     are the same.
@@ -49,7 +51,9 @@ def scale_by_learning_rate(
         return jnp.asarray(value, jnp.result_type(float))
 
     def init_fn(params):
-        del params
+        check_floating(
+            params
+        )  # integers would round every step, and without moments no other link looks at them
         count = jnp.zeros((), jnp.int32)
         return ScaleByLearningRateState(count, rate(count))
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import checks
+from jaxdl.optim.paths import check_floating, check_not_empty
 from jaxdl.optim.vectors import largest
 from jaxdl.types import Array, Params
 
@@ -52,7 +53,8 @@ def minimize(
 
     One `while` loop, so it can be jitted, and vmapped over starts, learning rates or problems; it is not
     differentiated in reverse. `tx` gets `value`, `grad` and `value_fn`, which line searches and Newton's method
-    ask for.
+    ask for. Where the loss comes in batches, take `train.make_update` and `train.fit`: at one batch over and over
+    they make the same steps.
 
         starts = search.latin_hypercube(key, 20, lower, upper)
         ends = jax.jit(jax.vmap(lambda x: optim.minimize(search.himmelblau, x, optim.bfgs())))(starts)
@@ -70,13 +72,13 @@ def minimize(
       A `Minimum`; `trajectory` and `values` begin at the start.
 
     Raises:
-      ValueError: a setting is out of its range, or value_fn does not return one number.
+      ValueError: a setting is out of its range, there are no parameters, or value_fn does not return one number.
       TypeError: a parameter or the loss is not floating point.
     """
     checks.at_least(1, max_iterations=max_iterations)
     checks.non_negative(tolerance=tolerance, step_tolerance=step_tolerance)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        checks.floating(**{jax.tree_util.keystr(path, simple=True, separator="/") or "params": leaf})
+    check_not_empty(params)
+    check_floating(params)
     loss = jax.eval_shape(value_fn, params)
     checks.shape((), value=loss)
     checks.floating(value=loss)

@@ -14,6 +14,7 @@ from jaxdl import checks
 from jaxdl.optim.accumulators import (
     accumulator,
     cast_like,
+    look_ahead,
     moving_average,
     next_count,
     weight_sum,
@@ -182,10 +183,10 @@ def scale_by_muon(
         del params
         count = next_count(state.count)
         mu = moving_average(beta, state.mu, updates)
-        weight, next_weight = weight_sum(beta, count), weight_sum(beta, next_count(count))
         if nesterov:
-            mean = jax.tree.map(lambda m, g: beta * m / next_weight + (1 - beta) * g / weight, mu, updates)
+            mean = look_ahead(beta, mu, updates, count)
         else:
+            weight = weight_sum(beta, count)
             mean = jax.tree.map(lambda m: m / weight, mu)
 
         def direction(m, spec):
@@ -204,7 +205,7 @@ def _scale_by_shape(
     def scaled(u, spec):
         rows, columns = (math.prod(u.shape[axis] for axis in axes) for axes in _rows_and_columns(u, spec))
         if consistent_rms is None:
-            return math.sqrt(max(1, columns / rows)) * u
+            return math.sqrt(max(1, columns / max(rows, 1))) * u
         return (math.sqrt(max(rows, columns)) * consistent_rms * u).astype(u.dtype)
 
     return optax.stateless(lambda updates, params: _with_specs(scaled, updates, specs))
@@ -267,6 +268,7 @@ def muon(
     Source: Jordan et al. 2024; consistent_rms: Liu et al., "Muon is scalable for LLM training", 2025, equation 4,
     arXiv:2502.16982. Metrics of a step report two learning rates, Adam's first.
     """
+    checks.decay(adam_b1=adam_b1, adam_b2=adam_b2)
     if consistent_rms is not None:
         checks.positive(consistent_rms=consistent_rms)
     specs = muon_weight_dimension_numbers

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
+from jaxdl import checks
 from jaxdl.types import Params
 
 Pattern = (
@@ -30,6 +32,20 @@ def check_matches(pattern: Pattern, params: Params) -> None:
     paths = [path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     if not any(matches(path) for path in paths):
         raise ValueError(f"pattern must match at least one parameter, got {pattern!r} and {', '.join(paths)}")
+
+
+def check_floating(params: Params) -> None:
+    """Raises TypeError, with its path, unless every parameter is real floating point."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        checks.floating(**{path_of(path) or "params": leaf})
+
+
+def check_not_empty(params: Params) -> None:
+    """Raises ValueError unless there is a number to be moved."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    shapes = {path_of(path) or "params": np.shape(leaf) for path, leaf in leaves}
+    if all(0 in shape for shape in shapes.values()):
+        raise ValueError(f"params must hold at least one number, got {shapes or params}")
 
 
 def path_mask(pattern: Pattern) -> Callable[[Params], Params]:

@@ -15,6 +15,7 @@ import optax
 from jaxdl import checks
 from jaxdl.optim.accumulators import accumulator, cast_like, next_count
 from jaxdl.optim.line_search import descend_along, needs_loss, wolfe_line_search
+from jaxdl.optim.paths import check_not_empty
 from jaxdl.optim.vectors import flatten, inner, length, plus, widen
 from jaxdl.types import Array, Params
 
@@ -53,13 +54,14 @@ def scale_by_bfgs(scale_init_precond: bool = True) -> optax.GradientTransformati
 
     Raises:
       TypeError: a parameter is not floating point.
-      ValueError: `update` was called without params.
+      ValueError: `update` was called without params, or there are none.
 
     Source: Broyden 1970, Fletcher 1970, Goldfarb 1970, Shanno 1970, as in Nocedal & Wright, "Numerical
     optimization", 2006, equations 6.17 and 6.20.
     """
 
     def init_fn(params):
+        check_not_empty(params)
         vector, _ = flatten(accumulator(params))
         zero = jnp.zeros((), jnp.int32)
         return ScaleByBfgsState(zero, zero, vector, vector, jnp.eye(vector.size, dtype=vector.dtype))
@@ -108,7 +110,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> op
       scale_init_precond: False keeps gamma = 1; True also shortens the first step to a length of 1 at most.
 
     Raises:
-      ValueError: memory_size < 1; `update` was called without params.
+      ValueError: memory_size < 1; `update` was called without params, or there are none.
 
     Source: Liu & Nocedal, "On the limited memory BFGS method for large scale optimization", 1989; Nocedal &
     Wright, "Numerical optimization", 2006, algorithm 7.4.
@@ -118,6 +120,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> op
     checks.at_least(1, memory_size=memory_size)
 
     def init_fn(params):
+        check_not_empty(params)
         zeros = accumulator(params)
         memory = jax.tree.map(lambda x: jnp.zeros((memory_size, *x.shape), x.dtype), zeros)
         rho = jnp.zeros(memory_size, length(zeros).dtype)
@@ -187,6 +190,7 @@ def scale_by_conjugate_gradient() -> optax.GradientTransformation:
     """
 
     def init_fn(params):
+        check_not_empty(params)
         zeros = accumulator(params)
         return ScaleByConjugateGradientState(jnp.zeros((), jnp.int32), zeros, zeros)
 
@@ -246,7 +250,7 @@ def lbfgs(
       linesearch: last link; None steps with the learning rate alone.
 
     Raises:
-      ValueError: memory_size < 1.
+      ValueError: memory_size < 1, or there are no parameters.
       TypeError: a parameter is not floating point.
 
     Source: Liu & Nocedal 1989; Nocedal & Wright, "Numerical optimization", 2006, algorithm 7.5.

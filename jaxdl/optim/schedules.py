@@ -47,7 +47,8 @@ def step_decay(init_value: float, transition_steps: int, decay_rate: float) -> o
     Raises:
       ValueError: a setting is out of its range.
 
-    Same as PyTorch's `StepLR(step_size=transition_steps, gamma=decay_rate)`.
+    Same as PyTorch's `StepLR(step_size=transition_steps, gamma=decay_rate)`. `exponential_decay` with `staircase` is
+    this with a late start and a bound; `piecewise_constant` drops at steps and by factors of your choice.
     """
     checks.non_negative(init_value=init_value)
     checks.at_least(1, transition_steps=transition_steps)
@@ -202,6 +203,7 @@ def cosine_decay(
     Source: Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, equation 5,
     without restarts, arXiv:1608.03983.
     Same as `optax.cosine_decay_schedule`.
+    Differs from PyTorch's `CosineAnnealingLR`, which climbs back behind T_max; up to there they are one.
     """
     checks.non_negative(init_value=init_value, alpha=alpha)
     checks.at_least(1, decay_steps=decay_steps)
@@ -270,7 +272,8 @@ def time_based_decay(init_value: float, decay_rate: float) -> optax.Schedule:
     Raises:
       ValueError: a setting is out of its range.
 
-    Source: Robbins & Monro, "A stochastic approximation method", 1951. Keras calls it `InverseTimeDecay`.
+    Source: Robbins & Monro, "A stochastic approximation method", 1951. Keras calls it `InverseTimeDecay`; it is the rate
+    inside PyTorch's `ASGD` with alpha 1 and lambd = decay_rate / init_value.
     """
     checks.non_negative(init_value=init_value, decay_rate=decay_rate)
     return lambda count: init_value / (1 + decay_rate * jnp.asarray(count, jnp.result_type(float)))

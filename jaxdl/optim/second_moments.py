@@ -14,6 +14,7 @@ from jaxdl import checks
 from jaxdl.optim.accumulators import (
     accumulator,
     cast_like,
+    look_ahead,
     moving_average,
     next_count,
     squares,
@@ -141,10 +142,6 @@ def scale_by_belief(
     checks.decay(b1=b1, b2=b2)
     checks.non_negative(eps=eps, eps_root=eps_root)
 
-    def look_ahead(updates, mu, count):
-        now, ahead = weight_sum(b1, count), weight_sum(b1, next_count(count))
-        return jax.tree.map(lambda m, g: b1 * m / ahead + (1 - b1) * g / now, mu, updates)
-
     def belief(nu, updates, mu):
         surprise = squares(jax.tree.map(lambda g, m: g - m, updates, mu))
         return jax.tree.map(lambda s: s + eps_root, moving_average(b2, nu, surprise))
@@ -152,7 +149,7 @@ def scale_by_belief(
     return _by_second_moment(
         b1,
         belief,
-        look_ahead if nesterov else _corrected(b1),
+        (lambda updates, mu, count: look_ahead(b1, mu, updates, count)) if nesterov else _corrected(b1),
         lambda s, count: jnp.sqrt(s / weight_sum(b2, count)) + eps,
     )
 

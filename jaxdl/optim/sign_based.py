@@ -152,6 +152,7 @@ def scale_by_rprop(
     The recurrence of PyTorch. Differs from Optax 0.2.8, which applies every step one step late and none at first
     (google-deepmind/optax#1725).
     """
+    checks.non_negative(learning_rate=learning_rate)
     checks.positive(min_step_size=min_step_size, eta_minus=eta_minus)
     checks.positive(**{"max_step_size - min_step_size": max_step_size - min_step_size})
     checks.non_negative(

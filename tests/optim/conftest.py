@@ -443,7 +443,13 @@ ROWS = [
         "adamomentum",
         optim.adamomentum,
         lambda lr: adam(lr, eps=1e-16, variant="adamomentum"),
-        None,
+        # Optax has its parts: a running average, and the root mean square of what comes out of it.
+        lambda lr: optax.chain(
+            optax.ema(0.9, debias=False),
+            optax.scale_by_rms(0.999, 1e-30, bias_correction=True),
+            optax.scale_by_schedule(lambda t: 1 / (1 - 0.9 ** (t + 1))),
+            optax.scale_by_learning_rate(lr),
+        ),
         rate=1e-2,
     ),
     Row("yogi", optim.yogi, lambda lr: adam(lr, eps=1e-3, variant="yogi"), optax.yogi),

@@ -38,6 +38,15 @@ def test_max_norm_equals_torch_renorm_and_the_layer_function():
     np.testing.assert_allclose(after["dense"]["bias"], free["dense"]["bias"], rtol=1e-6)
 
 
+def test_golden_002_D13c_and_004b_max_norm():
+    """Columns (3, 4) and (0.3, 0.4) at most 2 long; nothing of it is the update's."""
+    kernel = np.array([[3.0, 0.3], [4.0, 0.4]], np.float32)
+    after = moved(optim.max_norm_projection(2.0), {"kernel": kernel}, {"kernel": np.zeros_like(kernel)})
+    np.testing.assert_allclose(after["kernel"], [[1.2, 0.3], [1.6, 0.4]], rtol=1e-6)
+    after = moved(optim.max_norm_projection(2.0), {"kernel": np.zeros_like(kernel)}, {"kernel": kernel})
+    np.testing.assert_allclose(after["kernel"], [[1.2, 0.3], [1.6, 0.4]], rtol=1e-6)
+
+
 def test_weight_clipping_equals_optax_projection():
     after = moved(optim.weight_clipping(0.5))
     free = jax.tree.map(np.add, PARAMS, UPDATES)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from jaxdl import optim
 
+WEIGHTS = np.array([[3.0, 0.0], [4.0, 0.0]], np.float32)  # into two units, of norms 5 and 0
+
 
 def apply(tx, grads, params=None):
     return tx.update(grads, tx.init(params if params is not None else grads), params)[0]
@@ -34,6 +36,17 @@ def random_tree(seed=0, scale=1.0):
 )
 def test_golden_clipping(tx, grad, want):
     np.testing.assert_allclose(apply(tx, jnp.array(grad)), want, rtol=1e-6)
+
+
+def test_adaptive_clipping_by_hand():
+    """A unit of norm 5 may have a gradient of 0.5, one of norm 0 counts as 1e-3; the first has 10, the second 1e-4."""
+    got = apply(optim.adaptive_clip(0.1), jnp.array([[6.0, 6e-5], [8.0, 8e-5]]), WEIGHTS)
+    np.testing.assert_allclose(got, [[0.3, 6e-5], [0.4, 8e-5]], rtol=1e-6)
+    got = apply(optim.adaptive_clip(0.1), jnp.array([[0.3, 6.0], [0.4, 8.0]]), WEIGHTS)
+    np.testing.assert_allclose(got, [[0.3, 6e-5], [0.4, 8e-5]], rtol=1e-6)
+    np.testing.assert_array_equal(
+        apply(optim.adaptive_clip(0.1), jnp.zeros((2, 2)), WEIGHTS), jnp.zeros((2, 2))
+    )
 
 
 @pytest.mark.parametrize("limit", [0.1, 1.0, 100.0])

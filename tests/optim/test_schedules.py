@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import optim
+from jaxdl import optim, viz
 
 COUNTS = np.arange(130)
 
@@ -166,17 +166,19 @@ def test_matches_optax_at_every_step(ours, library):
             ),
             id="one_cycle",
         ),
+        pytest.param(optim.constant(0.3), lambda s, o: s.ConstantLR(o, 1.0), id="constant"),
+        pytest.param(optim.cosine_decay(0.3, 99), lambda s, o: s.CosineAnnealingLR(o, 99), id="cosine_decay"),
         pytest.param(
-            optim.time_based_decay(0.3, 0.07),
-            lambda s, o: s.LambdaLR(o, lambda t: 1 / (1 + 0.07 * t)),
-            id="time_based_decay",
+            optim.cosine_decay(0.3, 99, 0.1),
+            lambda s, o: s.CosineAnnealingLR(o, 99, 0.03),
+            id="cosine_decay-alpha",
         ),
         pytest.param(
-            optim.noam(64, 20, 2.0),
-            lambda s, o: s.LambdaLR(
-                o, lambda t: 2 / 0.3 * 64**-0.5 * min((t + 1) ** -0.5, (t + 1) * 20**-1.5)
+            optim.warmup_cosine(0.03, 0.3, 20, 99, 0.01),
+            lambda s, o: s.SequentialLR(
+                o, [s.LinearLR(o, 0.1, 1.0, 20), s.CosineAnnealingLR(o, 79, 0.01)], [20]
             ),
-            id="noam",
+            id="warmup_cosine",
         ),
     ],
 )
@@ -192,12 +194,92 @@ def test_matches_torch_at_every_step(ours, theirs):
     np.testing.assert_allclose(ours(jnp.arange(100)), want, rtol=1e-5, atol=1e-7)
 
 
+def test_time_based_decay_is_that_of_torch_asgd():
+    """Averaged SGD has this schedule inside: eta_t = lr / (1 + lambd lr t)^alpha."""
+    torch = pytest.importorskip("torch")
+    parameter = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.ASGD([parameter], 0.3, lambd=0.07 / 0.3, alpha=1.0)
+    parameter.grad = torch.ones(1)
+    want = []
+    for _ in range(100):
+        optimizer.step()
+        want.append(float(optimizer.state[parameter]["eta"]))
+    np.testing.assert_allclose(
+        optim.time_based_decay(0.3, 0.07)(jnp.arange(100)), [0.3, *want[:-1]], rtol=1e-6
+    )
+
+
+def test_noam_by_hand():
+    """64 features, 25 steps of warm-up: 1/8 of min(1 / sqrt(s), s / 125), at squares s."""
+    steps = [1, 4, 5, 10, 16, 25, 100, 400, 10_000]
+    want = [0.001, 0.004, 0.005, 0.01, 0.016, 0.025, 0.0125, 0.00625, 0.00125]
+    schedule = optim.noam(64, 25)
+    np.testing.assert_allclose([schedule(s - 1) for s in steps], want, rtol=1e-6)
+    np.testing.assert_allclose([optim.noam(64, 25, 3.0)(s - 1) for s in steps], 3 * np.array(want), rtol=1e-6)
+
+
+def test_schedules_that_share_an_idea_agree():
+    pairs = [
+        (optim.step_decay(0.3, 30, 0.5), optim.exponential_decay(0.3, 30, 0.5, staircase=True)),
+        (
+            optim.step_decay(0.3, 30, 0.5),
+            optim.piecewise_constant(0.3, dict.fromkeys((30, 60, 90, 120), 0.5)),
+        ),
+        (optim.linear_warmup(0.1, 0.5, 40), optim.polynomial_decay(0.1, 0.5, 1, 40)),
+        (optim.cosine_decay(0.3, 100), optim.warmup_cosine(0.0, 0.3, 0, 100)),
+        (optim.constant(0.3), optim.time_based_decay(0.3, 0.0)),
+    ]
+    counts = jnp.asarray(COUNTS)
+    for one, other in pairs:
+        np.testing.assert_allclose(one(counts), other(counts), rtol=2e-6, atol=1e-7)
+    until = counts[:100]
+    one, other = optim.cosine_restarts(0.3, 100), optim.cosine_decay(0.3, 100)
+    np.testing.assert_allclose(one(until), other(until), rtol=2e-6, atol=1e-7)
+
+
 def test_noam_peaks_where_the_paper_says():
     schedule = optim.noam(512, 4000)
     values = schedule(jnp.arange(10_000))
     assert int(jnp.argmax(values)) == 3999  # the 4000th step
     np.testing.assert_allclose(values[3999], 1 / math.sqrt(512 * 4000), rtol=1e-6)
     np.testing.assert_allclose(values[0], 512**-0.5 * 4000**-1.5, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_all_are_drawn_in_one_figure():
+    pytest.importorskip("matplotlib")
+    kinds = {
+        "falling": {
+            "constant": optim.constant(0.3),
+            "step decay": optim.step_decay(0.3, 30, 0.5),
+            "piecewise constant": optim.piecewise_constant(0.3, {20: 0.5, 50: 0.2, 100: 2.0}),
+            "exponential decay": optim.exponential_decay(0.3, 20, 0.5),
+            "time-based decay": optim.time_based_decay(0.3, 0.05),
+            "polynomial decay": optim.polynomial_decay(0.3, 0.0, 2, 120),
+            "cosine decay": optim.cosine_decay(0.3, 120),
+        },
+        "warming up": {
+            "linear warm-up": optim.linear_warmup(0.0, 0.3, 40),
+            "warm-up, cosine": optim.warmup_cosine(0.0, 0.3, 20, 120),
+            "one cycle": optim.one_cycle(120, 0.3),
+            "Noam": optim.noam(64, 20, 2.0),
+        },
+        "rising again": {
+            "cosine restarts": optim.cosine_restarts(0.3, 18, 2),
+            "cyclic": optim.cyclic(0.05, 0.3, 15, mode="triangular2"),
+        },
+    }
+    curves = {
+        f"{name}/{kind}": (COUNTS, np.asarray(schedule(jnp.asarray(COUNTS))))
+        for kind, schedules in kinds.items()
+        for name, schedule in schedules.items()
+    }
+    figure = viz.learning_curves(curves, metrics=tuple(kinds))
+    assert [axes.get_title() for axes in figure.axes] == list(kinds)
+    for axes, (kind, schedules) in zip(figure.axes, kinds.items()):
+        assert [line.get_label() for line in axes.lines] == list(schedules)
+        for line, name in zip(axes.lines, schedules):
+            np.testing.assert_allclose(line.get_ydata(), curves[f"{name}/{kind}"][1])
 
 
 def test_restarts_stay_exact_at_any_count():
