@@ -1,6 +1,16 @@
 """The table: every row that `python -m benchmarks` knows."""
 
-from benchmarks import convolution_loops, layers, learning_rates, lenet, losses, mlp, sequence_layers, xor
+from benchmarks import (
+    convolution_loops,
+    input_pipelines,
+    layers,
+    learning_rates,
+    lenet,
+    losses,
+    mlp,
+    sequence_layers,
+    xor,
+)
 
 ROWS = (
     mlp.row(),
@@ -21,4 +31,6 @@ ROWS = (
     losses.cross_entropy_row(),
     losses.ctc_row(),
     losses.ssim_row(),
+    input_pipelines.cifar10_row(),
+    input_pipelines.mnist_row(),
 )

@@ -23,6 +23,12 @@ def place(uniform: Array, free: int | Array) -> Array:
     return jnp.floor(uniform * (free + 1)).astype(jnp.int32)
 
 
+def read_pixels(image: Array, rows: Array, columns: Array) -> Array:
+    """The pixels at these rows and columns, [len(rows), len(columns), C]; both must lie inside the image."""
+    image = image.at[rows].get(mode="promise_in_bounds")
+    return image.at[:, columns].get(mode="promise_in_bounds")
+
+
 def random_flip(key: Array, image: Array, horizontal: float = 0.5, vertical: float = 0.0) -> Array:
     """Mirrors left and right with one probability, top and bottom with another, independently.
 
@@ -42,8 +48,12 @@ def random_flip(key: Array, image: Array, horizontal: float = 0.5, vertical: flo
     checks.between(0, 1, horizontal=horizontal, vertical=vertical)
     image = jnp.asarray(image)
     left_right, top_bottom = jax.random.uniform(key, (2,)) < jnp.array([horizontal, vertical])
-    image = jnp.where(left_right, image[:, ::-1], image)
-    return jnp.where(top_bottom, image[::-1], image)
+    rows, columns = jnp.arange(image.shape[0]), jnp.arange(image.shape[1])
+    # Choosing between a picture and its mirror image, XLA's CPU backend computes both for every pixel, with all that
+    # came before: a crop four times.
+    rows = jnp.where(top_bottom, rows[::-1], rows)
+    columns = jnp.where(left_right, columns[::-1], columns)
+    return read_pixels(image, rows, columns)
 
 
 def random_crop(key: Array, image: Array, size: Size, padding: int = 0, fill: float = 0.0) -> Array:
@@ -66,17 +76,20 @@ def random_crop(key: Array, image: Array, size: Size, padding: int = 0, fill: fl
     image = picture(image)
     height, width = per_axis(size, 2, "size")
     checks.at_least(0, padding=padding)
-    rows, columns = image.shape[0] + 2 * padding - height, image.shape[1] + 2 * padding - width
-    if rows < 0 or columns < 0:
+    free = image.shape[0] + 2 * padding - height, image.shape[1] + 2 * padding - width
+    if min(free) < 0:
         raise ValueError(
             f"size must fit the image with its padding, got {(height, width)} on {image.shape[:2]}"
             f" with padding {padding}"
         )
-    border = ((padding, padding), (padding, padding), (0, 0))
-    padded = jnp.pad(image, border, constant_values=jnp.asarray(fill, image.dtype))
     down, right = jax.random.uniform(key, (2,))
-    start = (place(down, rows), place(right, columns), 0)
-    return jax.lax.dynamic_slice(padded, start, (height, width, image.shape[2]))
+    rows = place(down, free[0]) - padding + jnp.arange(height)
+    columns = place(right, free[1]) - padding + jnp.arange(width)
+    nearest = [jnp.clip(at, 0, length - 1) for at, length in zip((rows, columns), image.shape)]
+    window = read_pixels(image, *nearest)
+    # Of a slice of a padded copy, XLA's CPU backend makes two passes more.
+    outside = (rows != nearest[0])[:, None, None] | (columns != nearest[1])[None, :, None]
+    return jnp.where(outside, jnp.asarray(fill, image.dtype), window)
 
 
 def random_erasing(

@@ -148,7 +148,8 @@ def scale_pixels(image: Any, low: float = 0.0, high: float = 1.0, *, max_value: 
       max_value: the brightest possible pixel: 255 for 8 bits, 16 for `digits`.
 
     Returns:
-      An array of the same kind and shape; integers become float32, floats keep their dtype.
+      An array of the same kind and shape; integers become float32, floats keep their dtype, half precision rounded
+      once.
 
     Raises:
       ValueError: `high` not above `low`, or `max_value` not positive.
@@ -157,9 +158,11 @@ def scale_pixels(image: Any, low: float = 0.0, high: float = 1.0, *, max_value: 
         raise ValueError(f"high must be above low, got {high} and {low}")
     checks.positive(max_value=max_value)
     image = image if hasattr(image, "astype") else np.asarray(image)
-    if not np.issubdtype(image.dtype, np.floating) and str(image.dtype) != "bfloat16":
-        image = image.astype(np.float32)
-    return image / float(max_value) * float(high - low) + float(low)
+    floating = np.issubdtype(image.dtype, np.floating) or str(image.dtype) == "bfloat16"
+    dtype = image.dtype if floating else np.dtype(np.float32)
+    wide = image if dtype.itemsize >= 4 and floating else image.astype(np.float32)
+    scaled = wide / float(max_value) * float(high - low) + float(low)
+    return scaled if scaled.dtype == dtype else scaled.astype(dtype)
 
 
 def one_hot(labels: Any, num_classes: int) -> np.ndarray:

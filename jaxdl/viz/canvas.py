@@ -149,6 +149,13 @@ def legends_below(figure: "Figure") -> None:
             **_LEGEND,
         )
     figure.set_figheight(figure.get_figheight() + rows * (0.19 * lines + 0.05))
+    settle(figure)
+
+
+def settle(figure: "Figure") -> None:
+    """Lays the figure out beforehand: of axes of a fixed shape Matplotlib's layout is right at the second time only."""
+    if any(axes.get_aspect() != "auto" for axes in figure.axes):
+        figure.draw_without_rendering()
 
 
 def shared_legend(figure: "Figure") -> None:
@@ -183,7 +190,7 @@ def scatter(axes: "Axes", points: np.ndarray, labels: np.ndarray, names: Sequenc
         axes.scatter(
             own[:, 0],
             own[:, 1],
-            s=26 if len(points) <= 500 else 14,
+            s=(26 if len(points) <= 500 else 14) * (2 if marker == "*" else 1),  # which is mostly points
             color=color,
             marker=marker,
             edgecolors="white",

@@ -66,12 +66,14 @@ def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int | 
         raise ValueError(f"titles must be as many as images, {count}, got {len(titles)}")
     columns = math.ceil(math.sqrt(count)) if columns is None else columns
     checks.at_least(1, columns=columns)
-    lines = 0 if titles is None else 1 + max(str(title).count("\n") for title in titles)
+    written = [] if titles is None else [str(title).split("\n") for title in titles]
+    lines = max(map(len, written), default=0)
+    longest = max((len(line) for title in written for line in title), default=0)
     side = 1.15
     figure, axes = canvas.panels(
         count,
         columns=columns,
-        width=side * max(1.0, width / height),
+        width=max(side * max(1.0, width / height), 0.068 * longest + 0.15),
         height=side * max(1.0, height / width) + 0.17 * lines,
     )
     low, high = limits(images)
@@ -118,7 +120,7 @@ def sheet(
     cell = min(1.0, max(0.45, 7.0 / columns))
     wide = columns * cell
     tall = wide * image.shape[0] / image.shape[1]
-    names = 0.075 * max(map(len, "\n".join(row_names or ()).split("\n")))
+    names = 0.1 + 0.075 * max(map(len, "\n".join(row_names).split("\n"))) if row_names else 0
     below = (0.25 if column_names else 0) + (0.2 if x else 0)
     figure = canvas.blank(
         max(wide + 0.2 + (0.9 if bar else 0) + (0.25 if y else 0) + names, 0.3 + 0.075 * len(title)),
@@ -137,6 +139,7 @@ def sheet(
         axes.set_yticks([pitch * i + (pitch - gap - 1) / 2 for i in range(rows)], row_names)
     if bar:
         canvas.colorbar(figure, picture, axes, width=wide)
+    canvas.settle(figure)
     return figure
 
 
@@ -238,9 +241,11 @@ def reconstructions(rows: Mapping[str, Any]) -> "Figure":
     checks.same_shape(**drawn)
     first, *others = (images.astype(float) for images in drawn.values())
     errors = [""] + [f"\nerror {np.mean(np.square(other - first)):.3g}" for other in others]
+    names = list(drawn)
+    many = len(names) > 4
     return sheet(
         np.stack(list(drawn.values())),
-        title=" and ".join([", ".join([*rows][:-1]), [*rows][-1]]),
+        title=f"{names[0]} and {len(others)} others" if many else f"{', '.join(names[:-1])} and {names[-1]}",
         scale=limits(first),
         row_names=[name + error for name, error in zip(drawn, errors)],
     )

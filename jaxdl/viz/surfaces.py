@@ -274,6 +274,7 @@ def loss_surface(
             markersize=6.5,
             markeredgecolor="white",
             linestyle="none",
+            clip_on=False,  # it may lie on the rim
             label=f"lowest here: {heights.flat[lowest]:.4g}",
         )
     axes.set_aspect("equal")

@@ -115,7 +115,7 @@ def weight_histograms(params: Any, *, bins: int = 40) -> "Figure":
     if not leaves:
         raise ValueError("params must have at least one array, got none")
     figure, axes = canvas.panels(len(leaves), columns=4, width=2.5, height=2.0)
-    for panel, (path, leaf) in zip(axes, leaves):
+    for i, (panel, (path, leaf)) in enumerate(zip(axes, leaves)):
         values = canvas.host(**{path or "params": leaf})
         if not np.isfinite(values).all():
             raise ValueError(
@@ -123,9 +123,14 @@ def weight_histograms(params: Any, *, bins: int = 40) -> "Figure":
             )
         panel.hist(values.ravel(), bins=bins, color=canvas.COLORS[0])
         shape = "×".join(map(str, values.shape)) or "scalar"
-        canvas.style(panel, title=f"{path}\n{shape}", x=f"mean {values.mean():.2g}, s.d. {values.std():.2g}")
-        panel.title.set_fontsize(canvas.TICK)
-        panel.xaxis.label.set_fontsize(canvas.TICK)
+        canvas.style(
+            panel,
+            title=f"{path}\n{shape}",
+            x=f"mean {values.mean():.2g}, s.d. {values.std():.2g}",
+            y="" if i % 4 else "count",
+        )
+        for text in (panel.title, panel.xaxis.label, panel.yaxis.label):
+            text.set_fontsize(canvas.TICK)
         panel.locator_params(nbins=4)
     return figure
 
