@@ -8,6 +8,8 @@ from benchmarks import (
     lenet,
     losses,
     mlp,
+    optimizers,
+    search,
     sequence_layers,
     xor,
 )
@@ -33,4 +35,6 @@ ROWS = (
     losses.ssim_row(),
     input_pipelines.cifar10_row(),
     input_pipelines.mnist_row(),
+    *optimizers.update_rows(),
+    *search.population_rows(),
 )

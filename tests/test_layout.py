@@ -119,7 +119,7 @@ def test_public_names(name):
         assert public not in files, f"{name}/{public}.py hides the function of that name"
 
 
-SHARED = ("settings", "run", "inputs", "classification", "nets")
+SHARED = ("settings", "run", "inputs", "classification", "nets", "populations", "galleries")
 
 
 def test_experiments_do_not_import_each_other():

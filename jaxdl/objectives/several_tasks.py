@@ -109,7 +109,9 @@ def multi_task_metrics(
     return metrics_fn
 
 
-def _check_tasks(loss_fns: Mapping[str, LossFn], weights: Mapping[str, float], masks: Mapping[str, str]) -> None:
+def _check_tasks(
+    loss_fns: Mapping[str, LossFn], weights: Mapping[str, float], masks: Mapping[str, str]
+) -> None:
     if not loss_fns:
         raise ValueError("loss_fns must have at least one task, got none")
     for name, given in (("weights", weights), ("masks", masks)):

@@ -272,8 +272,8 @@ def time_based_decay(init_value: float, decay_rate: float) -> optax.Schedule:
     Raises:
       ValueError: a setting is out of its range.
 
-    Source: Robbins & Monro, "A stochastic approximation method", 1951. Keras calls it `InverseTimeDecay`; it is the rate
-    inside PyTorch's `ASGD` with alpha 1 and lambd = decay_rate / init_value.
+    Source: Robbins & Monro, "A stochastic approximation method", 1951. Keras calls it `InverseTimeDecay`; PyTorch's
+    `ASGD` has it inside, with alpha 1 and lambd = decay_rate / init_value.
     """
     checks.non_negative(init_value=init_value, decay_rate=decay_rate)
     return lambda count: init_value / (1 + decay_rate * jnp.asarray(count, jnp.result_type(float)))

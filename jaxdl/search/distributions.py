@@ -194,6 +194,18 @@ def cma_es(
         # Rounding may leave a tiny eigenvalue below 0.
         return axes, jnp.sqrt(jnp.maximum(squares, jnp.finfo(squares.dtype).eps * squares[-1]))
 
+    def in_range(sigma: Array, covariance: Array, path: Array) -> tuple[Array, Array, Array]:
+        """The same distribution, where C tends to 0 and sigma to infinity, as they do in large populations.
+
+        Only sigma^2 C and sigma p_c count. What one gives the other is a power of 2, so nothing is rounded.
+        """
+        size = jnp.trace(covariance) / n
+        half_exponent = jnp.frexp(size)[1] // 2
+        shift = jnp.where((size > 2.0**-20) & (size < 2.0**20), 0, half_exponent)
+        covariance, path = jnp.ldexp(covariance, -2 * shift), jnp.ldexp(path, -shift)
+        # Once all points are one, sigma falls for ever; at 0 it would make 0 / 0 of their distances from the mean.
+        return jnp.maximum(jnp.ldexp(sigma, shift), jnp.finfo(sigma.dtype).tiny ** 0.5), covariance, path
+
     def ask(state: CmaEsState) -> Array:
         axes, lengths = spread(state)
         noise = normals(jax.random.fold_in(state.key, state.step), size, n, dtype=bounds.dtype)
@@ -220,6 +232,7 @@ def cma_es(
         kept = 1 + c_1 * (1 - h) * c_c * (2 - c_c) - c_1 - c_mu * host_weights.sum()
         covariance = kept * state.covariance + c_1 * jnp.outer(covariance_path, covariance_path)
         covariance += c_mu * (signed[:, None] * y).T @ y
+        sigma, covariance, covariance_path = in_range(sigma, covariance, covariance_path)
         return CmaEsState(
             state.key,
             state.step + 1,

@@ -111,6 +111,9 @@ def freeze_parameters(
     gradient in a global norm. The gradient is still computed; where that costs too much, pass the frozen
     parameters to the objective as model state.
 
+    Take this one for most of a network, as in fine-tuning. Take `optim.freeze` for a link among others, where the
+    state must keep its shape.
+
     Args:
       tx: any transformation.
       pattern: regular expression searched for anywhere in a path, "^encoder/" or "bias$"; or a predicate of

@@ -16,7 +16,14 @@ from benchmarks.rows import ROWS
 
 TINY_MLP = mlp.row(sizes=(12, 8, 4), batch_size=4, units=4, num_batches=2)
 # Keras alone takes longer than these together
-QUICK = {"jaxdl", "jaxdl (no norms)", "jaxdl (2 steps a call, no norms, no YNN)", "flax (both norms)", "flax", "torch"}
+QUICK = {
+    "jaxdl",
+    "jaxdl (no norms)",
+    "jaxdl (2 steps a call, no norms, no YNN)",
+    "flax (both norms)",
+    "flax",
+    "torch",
+}
 
 
 def side(name, *, seconds=0.0, loss=1.0, clock=None, quantum=1, calls=None, **settings):

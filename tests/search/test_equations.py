@@ -374,3 +374,18 @@ def test_fifty_cities_within_five_percent_of_two_opt():
         iterations=300,
     )
     assert found.value < 1.05 * strong
+
+
+def test_cma_es_stays_alive_in_large_populations():
+    """With a thousand points C falls and sigma rises, step by step, until float32 has no number for them.
+
+    What C gives sigma is a power of 2, which rounds nothing, so the points are the same.
+    """
+    method = search.cma_es(-5 * np.ones(5), 5 * np.ones(5), 1000)
+    found = jit(functools.partial(search.run, method, search.rosenbrock, iterations=300))(KEY)
+    state = found.state
+    size = float(jnp.trace(state.covariance)) / 5
+    assert 2.0**-21 < size < 2.0**21
+    assert bool(jnp.isfinite(state.covariance).all() & jnp.isfinite(state.mean).all() & (state.step_size > 0))
+    np.testing.assert_allclose(state.mean * 10 - 5, 1, atol=1e-4)
+    assert found.value < 1e-9
