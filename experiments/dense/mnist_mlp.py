@@ -141,7 +141,7 @@ def main(config: Config) -> int:
     checked = data.Batches(validation, min(500, len(validation["label"])), shuffle=False, num_epochs=1)
     updates = num_updates(config, len(training["label"]))
     epochs = config.num_epochs or EPOCHS[config.dataset]
-    rows, accuracy = [], {}
+    rows, accuracy, trained = [], {}, {}
     for net in NETS:
         tx = net.optimizer(updates)
         state = fresh_state(config, net.model, tx, config.seed, training["image"].shape[1:])
@@ -161,7 +161,7 @@ def main(config: Config) -> int:
             hooks=patience if net.early_stopping else [],
         )
         result = train.evaluate(measure, state.params, state.model_state, test_batches)
-        accuracy[net.name] = 100 * result["accuracy"]
+        trained[net.name], accuracy[net.name] = state, 100 * result["accuracy"]
         rows.append(
             {
                 "net": net.name.replace("784", str(training["image"][0].size)),
@@ -174,7 +174,8 @@ def main(config: Config) -> int:
         )
         slug = net.name.replace(" ", "-")
         run.figure(f"learning_curves_{slug}", lambda: viz.learning_curves(history))  # noqa: B023
-    draw_classifier(run, NETS[-1].model, state, test, CLASSES, min(500, len(test["label"])))
+    shown = NETS[-1]
+    draw_classifier(run, shown.model, trained[shown.name], test, CLASSES, min(500, len(test["label"])))
     relu, sigmoid = CLAIMS[config.dataset]
     return run.finish(
         [(relu, accuracy["784-256-128-10 ReLU"]), (sigmoid, accuracy["784-256-128-10 sigmoid"])],

@@ -103,6 +103,7 @@ def fit(
     clock = time.perf_counter() - (history.rows[-1].get("seconds", 0.0) if history.rows else 0.0)
     steps_per_epoch = steps_per_epoch or _length(batches)
     stop: Stop | None = None
+    row: dict[str, Any] = {}
     i = start
     with contextlib.ExitStack() as stack:
         if checkpointer is not None:
